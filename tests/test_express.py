@@ -17,6 +17,7 @@ from undertow.model import Model
 from undertow.passes.express import express
 from undertow.passes.filters import depthwise
 from undertow.passes.join_dense import join
+from undertow.passes.outer_products import apart
 from undertow.passes.shifts import window
 from undertow.passes.unused import tidy
 
@@ -349,3 +350,121 @@ def test_the_pipeline_keeps_what_a_recurrence_computes(rng):
     assert not any(OPS[n.op].is_register for n in after.nodes)
     np.testing.assert_allclose(reference.run(after, X), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(Model.from_graph(after).stream().run(X), expected, rtol=1e-4, atol=1e-5)
+
+
+# -- products with vectors --------------------------------------------------------------------------------------------
+
+
+def assert_near(before, after, X):
+    a, b = (reference.run(g, X) for g in (before, after))
+    for name in before.outputs:
+        x, y = (r[name] if isinstance(r, dict) else r for r in (a, b))
+        np.testing.assert_allclose(y, x, rtol=0, atol=1e-12 * np.abs(x).max(), err_msg=name)
+
+
+def outer(g, u, v, shape, by):
+    """u v^T for u (lead, K) and v (lead, J)."""
+    lead, K, J = shape
+    if by == "matmul":
+        columns = g.add("reshape", [u], attrs={"shape": (lead, K, 1)})
+        return g.add("matmul", [columns, g.add("reshape", [v], attrs={"shape": (lead, 1, J)})])
+    i = np.arange(lead * K * J).reshape(shape)
+    places = [(i // J).astype(np.int32), (i // (K * J) * J + i % J).astype(np.int32)]
+    factors = [g.add("select", [x], weights={"indices": p}) for x, p in zip((u, v), places, strict=True)]
+    return g.add("mul", factors if by == "mul" else factors[::-1])
+
+
+@pytest.mark.parametrize("by", ["matmul", "mul", "mul, exchanged"])
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("lead", [1, 3])
+def test_a_matrix_times_an_outer_product_is_two_products_with_vectors(by, side, lead, rng):
+    K, J, n = 12, 9, 10
+    g = Graph("outer")
+    u, v = g.input("u", (lead, K)), g.input("v", (lead, J))
+    other = g.input("s", (lead, n, K) if side else (lead, J, n))
+    both = [other, outer(g, u, v, (lead, K, J), by)]
+    g.output("y", g.add("matmul", both if side else both[::-1]))
+    after = g.copy()
+    assert apart(after) == [g.nodes[-1].name]
+    tidy(after)
+    products = [n for n in after.nodes if n.op == "matmul"]
+    assert len(products) == 2 and all(
+        1 in (*after.shape(p.inputs[0])[1:], *after.shape(p.inputs[1])[1:]) for p in products
+    )
+    X = {name: rng.normal(size=(4, *g.shape(name))).astype(np.float32) for name in g.inputs}
+    assert_near(g, after, X)
+
+
+def test_what_is_no_outer_product_stays(rng):
+    g = Graph("stays")
+    a, b = g.input("a", (12, 12)), g.input("b", (12, 12))
+    s = g.input("s", (12, 12))
+    for x in (
+        g.add("mul", [a, b]),
+        g.add("matmul", [a, b]),
+        g.add("mul", [a, g.add("select", [b], weights={"indices": np.repeat(np.arange(12), 12).reshape(12, 12)})]),
+    ):
+        g.output(f"y{len(g.outputs)}", g.add("matmul", [s, x]))
+    vectors = [g.add("select", [s], weights={"indices": np.arange(12) + k}) for k in (0, 12)]
+    thin = outer(g, *vectors, (1, 12, 12), "matmul")
+    one_row = g.add("reshape", [g.add("select", [a], weights={"indices": np.arange(12)})], attrs={"shape": (1, 1, 12)})
+    g.output("row", g.add("matmul", [one_row, thin]))  # no fewer products, and a sum that is not needed
+    assert apart(g.copy()) == []
+
+
+@pytest.mark.parametrize("lead, rows, inner", [(1, 20, 16), (3, 12, 24), (4, 1, 32), (1, 9, 9)])
+def test_a_matrix_times_a_vector_is_a_walk_over_its_rows(lead, rows, inner, rng):
+    """With the sum that makes the matrix in the same walk, so that its register is the expression's own."""
+    g = Graph("rows")
+    x = g.add("dense", [g.input("x", 8)], weights={"W": rng.normal(size=(lead * rows * inner, 8))})
+    S = g.add("state_read", states=[g.state("S", (lead * rows * inner,))])
+    half = {"scale": np.full(1, 0.5), "shift": np.zeros(1)}
+    half = {k: np.repeat(v, lead * rows * inner) for k, v in half.items()}
+    new = g.add("add", [g.add("affine", [S], weights=half), x])
+    g.add("state_write", [new], states=["S"])
+    r = g.add("dense", [g.inputs[0]], weights={"W": rng.normal(size=(lead * inner, 8))})
+    matrix = g.add("reshape", [new], attrs={"shape": (lead, rows, inner)})
+    y = g.add("matmul", [matrix, g.add("reshape", [r], attrs={"shape": (lead, inner, 1)})])
+    g.output("y", y)
+    after = g.copy()
+    express(after)
+    tidy(after)
+    assert [n.op for n in after.nodes if n.op in ("matmul", "state_read")] == []
+    X = rng.normal(size=(30, 8)).astype(np.float32)
+    assert_near(g, after, X)
+    a, b = (outputs(Model.from_graph(m), X)["y"] for m in (g, after))
+    np.testing.assert_allclose(b, a, rtol=0, atol=2e-6 * np.abs(a).max())
+
+
+def test_a_model_that_rounds_keeps_the_order_of_its_sums(rng):
+    g = Graph("rounds")
+    a, b = g.input("a", (12, 12)), g.input("b", (12, 1))
+    y = g.add("matmul", [a, b])
+    g.output("y", g.add("activation", [y], attrs={"activation": Activation("round")}))
+    passes.run(g)
+    assert "matmul" in ops(g)
+
+
+def test_the_delta_rule_as_it_is_written_is_one_of_vectors(rng):
+    """state * w + state @ (a b^T) + v k^T; y = state r: one walk for state a, one for all else."""
+    H, N = 2, 16
+    g = Graph("delta")
+    x = g.input("x", 8)
+    r, w, k, v, a, b = (g.add("dense", [x], weights={"W": rng.normal(size=(H * N, 8)) / 4}) for _ in range(6))
+    S = g.add("reshape", [g.add("state_read", states=[g.state("S", H * N * N)])], attrs={"shape": (H, N, N)})
+    i = np.arange(H * N * N)
+    decay = g.add("select", [w], weights={"indices": (i // (N * N) * N + i % N).reshape(H, N, N)})
+    new = g.add("add", [g.add("mul", [S, decay]), g.add("matmul", [S, outer(g, a, b, (H, N, N), "matmul")])])
+    new = g.add("add", [new, outer(g, v, k, (H, N, N), "matmul")])
+    g.add("state_write", [g.add("reshape", [new], attrs={"shape": (H * N * N,)})], states=["S"])
+    g.output("y", g.add("matmul", [new, g.add("reshape", [r], attrs={"shape": (H, N, 1)})]))
+    after = g.copy()
+    passes.run(after)
+    assert [op for op in ops(after) if op not in ("reshape", "select")] == [
+        "dense",
+        "expression",
+        "expression",
+        "state_read",
+        "state_write",
+    ]
+    assert_near(g, after, rng.normal(size=(12, 8)).astype(np.float32) / 4)

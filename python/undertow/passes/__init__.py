@@ -20,6 +20,7 @@ from .filters import depthwise
 from .fuse import fuse, rounds
 from .join_dense import join
 from .layout import order
+from .outer_products import apart
 from .rebuild_cells import Moved, recover
 from .shifts import window
 from .symmetric_dense import halve
@@ -91,6 +92,12 @@ def _filters(graph: Graph) -> Report:
     return Report()
 
 
+def _outer_products(graph: Graph) -> Report:
+    if not rounds(graph) and apart(graph):
+        tidy(graph)
+    return Report()
+
+
 def _join_dense(graph: Graph) -> Report:
     join(graph)
     return Report()
@@ -116,6 +123,11 @@ ESSENTIAL = (
 PIPELINE = (
     *ESSENTIAL,
     Pass("attention", _attention, "queries, keys and values are found before others take scales and views for theirs"),
+    Pass(
+        "outer_products",
+        _outer_products,
+        "a matrix times an outer product is vectors, before views of both are settled",
+    ),
     Pass("filters", _filters, "a convolution over time is one layer, before others take its weights for scales"),
     Pass("fuse", _fuse, "a layer takes in the scale, shift and activation behind it: fewer nodes, each a call"),
     Pass("symmetric_dense", _symmetric_dense, "needs the scales of `fuse` inside of the matrix whose rows it compares"),

@@ -6,8 +6,9 @@
 * `states`: which registers are its own, so that a recurrence goes through a block of frames by itself
 * `emit`: the program of a group
 
-A result keeps its operations and their order, so that it keeps its bits (the sign of a zero aside). Selections that
-only repeat, cut or reorder elements are looked through: nothing is copied for them.
+A result keeps its operations and their order, so that it keeps its bits (the sign of a zero aside), but for a matrix
+times a vector, whose sums are those of a row. Selections that only repeat, cut or reorder elements are looked through:
+nothing is copied for them.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class Emitter:
             assert member.reduces is not None
             code = f"{'last' if member.reduces[1] == 1 else 'rows'}_{node.attrs['kind']}"
         elif node.op == "matmul":
-            code = "rows_dot" if member.reduces else "mul"
+            code = "mul" if member.reduces is None else "last_sum_mul" if member.reduces[1] == 1 else "rows_dot"
         self.step_of[node.outputs[0]] = len(self.steps)
         self.steps.append(_Step(code, x, node.outputs[0], act))
 

@@ -13,6 +13,7 @@ import numpy as np
 from ...ir.graph import Graph, Node
 from ...ir.ops import OPS
 from ...ir.ops.programs import LAST, ROWS
+from ..fuse import rounds
 from . import maps
 
 #: elements of a frame up to which its selections are looked through
@@ -88,6 +89,7 @@ class Groups:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.exact = rounds(graph)
         self.producer = {output: node for node in graph.nodes for output in node.outputs}
         self.index = {node.name: i for i, node in enumerate(graph.nodes)}
         self.of: dict[str, Group] = {}  # by name of a node
@@ -142,6 +144,14 @@ class Groups:
             reads = (self.source(node.inputs[0], n, np.arange(n) // columns), self.source(node.inputs[1], n))
             ends = self._ends(reads, n) | {columns, inner * columns, n}
             yield Member(node, reads, (inner, columns)), n, ends, frozenset({(LAST, columns), (ROWS, inner)})
+        elif columns == 1 and not self.exact:  # a matrix times a vector: its sum has another order than the product's
+            n = lead * rows * inner
+            i = np.arange(n)
+            reads = (
+                self.source(node.inputs[0], n),
+                self.source(node.inputs[1], n, i // (rows * inner) * inner + i % inner),
+            )
+            yield Member(node, reads, (inner, 1)), n, self._ends(reads, n) | {inner, n}, frozenset({(LAST, inner)})
 
     def source(self, value: str, n: int, indices: np.ndarray | None = None) -> Source:
         """What n elements of a value are, those at `indices` or all, behind views whose maps are even."""
