@@ -81,6 +81,21 @@ def test_a_recurrence_owns_its_register_and_goes_through_a_block_by_itself(rng):
     assert list(model.states) == ["h.value"] and model.stream().state["h.value"].shape == (20,)
 
 
+def test_equal_numbers_stand_in_a_file_once(rng):
+    """The rounds of a solver that is written out have the same weights."""
+    g = Graph("rounds")
+    h = g.input("x", 40)
+    w = {"scale": rng.normal(size=40), "shift": rng.normal(size=40)}
+    for _ in range(3):
+        h = g.add("activation", [g.add("affine", [h], weights=w)], attrs={"activation": TANH})
+        h = g.add("dense", [h], weights={"W": rng.normal(size=(40, 40))})
+    g.output("y", h)
+    after = g.copy()
+    express(after)
+    assert ops(after) == ["constant"] + ["dense"] * 3 + ["expression"] * 3
+    assert_equal(g, after, rng.normal(size=(9, 40)).astype(np.float32))
+
+
 def test_registers_that_hand_on_are_read_before_they_are_written(rng):
     """A chain of delays in one expression, in any order of writing, and two that change places."""
     for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):

@@ -285,20 +285,23 @@ void run_instruction(Code code, const Instruction& s, const Tile& t) {
 constexpr bool has_variant(uint32_t code, int scalars) {
   switch (code) {
     case kBinAdd:
-    case kBinSub:
     case kBinMul:
+    case kMulAdd:
     case kMulPlus:
+    case kMinusMul:
     case kRowSumOfMul:
     case kRowDot: return scalars <= 1;
+    case kBinSub: return scalars <= 2;
+    case kBinDiv: return scalars == 0 || scalars == 2;
     case kMulPlusMul: return scalars == 0 || scalars == 1 || scalars == 4 || scalars == 5;
-    case kBinDiv:
     case kBinMax:
-    case kMulAdd:
+    case kWhereCode:
     case kMulMinus:
     case kMulMinusMul:
     case kCopy:
     case kSumOfMul:
-    case kSumOfMulMinusMul: return scalars == 0;
+    case kSumOfMulMinusMul:
+    case kFirstRowReduction + kReduceSum: return scalars == 0;
     default: return is_activation(code) && code != kFirstActivation && scalars == 0;
   }
 }
@@ -335,7 +338,7 @@ void run_known(const Instruction& s, const Tile& t) {
     const KnownCode<kCode> code;
     int scalars = 0;
     for (uint32_t k = 0; k < n_arguments(kCode); ++k) scalars |= argument_of(t, s.x[k]).scalar << k;
-    if (run_variant<0>(code, scalars, s, t) || run_variant<1>(code, scalars, s, t) ||
+    if (run_variant<0>(code, scalars, s, t) || run_variant<1>(code, scalars, s, t) || run_variant<2>(code, scalars, s, t) ||
         run_variant<4>(code, scalars, s, t) || run_variant<5>(code, scalars, s, t))
       return;
   }
@@ -356,11 +359,35 @@ void run_activation(const Instruction& s, const Tile& t) {
   }
 }
 
+// Likewise two arguments, of which a scalar stands in a row of its own.
+void run_binary(const Instruction& s, const Tile& t) {
+  constexpr size_t kSpread = 64;
+  float spread[2][kSpread];
+  Argument x[] = {argument_of(t, s.x[0]), argument_of(t, s.x[1])}, y = argument_of(t, s.y);
+  for (size_t r = 0; r < t.rows; ++r, x[0].p += x[0].row, x[1].p += x[1].row, y.p += y.row) {
+    for (int k = 0; k < 2; ++k)
+      for (size_t j = 0; x[k].scalar && j < kSpread; j += kLanes) store(spread[k] + j, set1(*x[k].p));
+    for (size_t j = 0; j < t.width;) {
+      const size_t left = t.width - j, n = left < kLanes ? left : (left < kSpread ? left : kSpread) / kLanes * kLanes;
+      const float* const a = x[0].scalar ? spread[0] : x[0].p + j;
+      const float* const b = x[1].scalar ? spread[1] : x[1].p + j;
+      if (n < kLanes)
+        store_some(y.p + j, combined_by_kernel(s.code, load_some(a, n), load_some(b, n)), n);
+      else
+        own_kernels().binary[s.code](y.p + j, a, b, n);
+      j += n;
+    }
+  }
+}
+
 struct InstructionKernels {
   InstructionKernel of[kNumCodes] = {};
   template <uint32_t kCode>
   constexpr void fill() {
-    of[kCode] = compiled_as(kCode) == kFirstActivation ? run_activation : run_known<compiled_as(kCode)>;
+    if constexpr (kCode < kMulAdd && !has_variant(kCode, 0))
+      of[kCode] = run_binary;
+    else
+      of[kCode] = compiled_as(kCode) == kFirstActivation ? run_activation : run_known<compiled_as(kCode)>;
     if constexpr (kCode + 1 < kNumCodes) fill<kCode + 1>();
   }
 };

@@ -56,6 +56,7 @@ class _Rewrite:
     registers: dict[int, list[Owned]]
     renamed: dict[str, str] = field(default_factory=dict)  # what members gave -> what expressions give
     values: dict[str, Value] = field(default_factory=dict)
+    constants: dict[bytes, str] = field(default_factory=dict)  # numbers -> the value that has them
     plain: list[Node] = field(init=False)  # nodes that stay
     emitted: list[tuple[Group, Emitted]] = field(init=False)  # of groups that anything needs
 
@@ -118,15 +119,17 @@ class _Rewrite:
                 needed |= units[i][1]
 
     def _nodes(self, name: str, constant: str, e: Emitted) -> list[Node]:
-        """An expression, and the constant of its numbers."""
-        graph, nodes = self.graph, []
+        """An expression, and the constant of its numbers where there is none like it."""
+        graph, nodes, inputs = self.graph, [], list(e.inputs)
         if e.constants is not None:
-            numbers = f"{constant}.out"
-            self.values[numbers] = graph.values[numbers] = Value(numbers, e.constants.shape, once=True)
-            weights = {"value": np.asarray(e.constants, np.float32)}
-            nodes.append(Node("constant", constant, (), (numbers,), weights=weights))
+            array, numbers = np.asarray(e.constants, np.float32), f"{constant}.out"
+            same = self.constants.setdefault(array.tobytes(), numbers)
+            inputs[inputs.index(numbers)] = same
+            if same == numbers:
+                self.values[numbers] = graph.values[numbers] = Value(numbers, array.shape, once=True)
+                nodes.append(Node("constant", constant, (), (numbers,), weights={"value": array}))
         attrs = {"program": e.program, "shapes": tuple(graph.shape(v) for v in e.outputs)}
-        expression = Node("expression", name, tuple(e.inputs), (), attrs, states=tuple(e.states))
+        expression = Node("expression", name, tuple(inputs), (), attrs, states=tuple(e.states))
         inferred = OPS["expression"].infer(graph, expression)
         expression.outputs = tuple(f"{name}.{suffix}" for suffix, _ in inferred)
         for old, output, (_, value) in zip(e.outputs, expression.outputs, inferred, strict=True):
