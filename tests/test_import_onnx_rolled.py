@@ -231,6 +231,24 @@ def test_a_first_copy_that_is_like_an_addend_and_like_the_sum(tmp_path):
     assert ops(check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]))) == ["rnn"]
 
 
+@pytest.mark.parametrize("order", ["xhm", "hxm", "xmh", "hmx"])
+def test_a_first_copy_of_a_sum_that_lacks_one_of_three(order, tmp_path):
+    """h = tanh(U x + R h + V m), m = A m + x: with h zeros, an addend of the inner sum is missing or the outer sum is."""
+    f = File()
+    W = {"x": f.const(f.random(K, J)), "h": f.const(f.random(J, J)), "m": f.const(f.random(K, J))}
+    A, h, m, rows = f.const(f.random(K, K)), None, f.const(np.zeros((1, K), np.float32)), []
+    for t in range(N):
+        x = f.pick("Gather", "x", t)
+        m = f.op("Add", f.op("MatMul", m, A), x)
+        terms = [f.op("MatMul", v, W[k]) for k in order if (v := {"x": x, "h": h, "m": m}[k]) is not None]
+        total = terms[0]
+        for term in terms[1:]:
+            total = f.op("Add", total, term)
+        h = f.op("Tanh", total)
+        rows.append(h)
+    check(f.save(tmp_path / "m.onnx", [stacked(f, rows)]))
+
+
 def test_a_first_copy_without_what_is_no_zeros(tmp_path):
     """Where h was other numbers, R h was left out by whoever wrote the net: it is carried beside h, from zeros."""
     f = File()

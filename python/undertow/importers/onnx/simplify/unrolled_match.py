@@ -271,17 +271,27 @@ class Copies:
         return column.model is not None and column.model.op == "Add" and self.n > MIN_TRIPS
 
     def _is_left_out(self, column: Column, maker: OnnxNode) -> bool:
-        """Whether a node that is like the sum is one of its addends in the first copy: it is made like that one, and
-        not of what the addends are made of.
+        """Whether a node that is like the sum is one of its addends in the first copy: it is made of more of what that
+        one is made of.
         """
         if not self._may_lack(column):
             return False
-        addends = [use for use in column.uses if isinstance(use, Column)]
-        if sum(self._is_copy(use, maker) for use in addends) != 1:
+        like = [use for use in column.uses if isinstance(use, Column) and self._is_copy(use, maker)]
+        if len(like) != 1:
             return False
-        peers = [self.given.producer.get(name) for name in maker.inputs]
-        pairs = zip(peers, column.uses, strict=True)
-        return any(p is not None and isinstance(use, Column) and not self._is_copy(use, p) for p, use in pairs)
+        addend, whole = (self.given.producer[c.names[max(c.names)]] for c in (like[0], column))
+        return self._agreement(addend, maker) > self._agreement(whole, maker)
+
+    def _agreement(self, node: OnnxNode, other: OnnxNode) -> int:
+        """How many inputs of two nodes are made alike."""
+        given, agree = self.given, 0
+        for a, b in zip(node.inputs, other.inputs, strict=True):
+            made, made_too = given.producer.get(a), given.producer.get(b)
+            if made is None or made_too is None:
+                agree += a == b or given.same(a, b)
+            else:
+                agree += alike(made, made_too) and given.same_constants(made, made_too, False)
+        return agree
 
     def _leave_out(self, column: Column, name: str) -> None:
         """Take the first copy of a sum for one of its two addends, where it is made like that one alone; the other has
