@@ -206,6 +206,20 @@ def test_a_matrix_state_is_one_walk(rng):
     assert_equal(g, after, X)
 
 
+@pytest.mark.parametrize("view", ["turned", "repeated"])
+def test_a_register_beside_a_view_of_it_that_is_no_even_map_stays(view, rng):
+    """h + h[indices]: the selection is a node of its own, which reads the register."""
+    g = Graph("turned")
+    x = g.input("x", 12)
+    h = g.add("state_read", states=[g.state("h", 12, rng.normal(size=12))])
+    indices = np.arange(12)[::-1] if view == "turned" else np.array([1, 0, 3, 2] * 3)
+    g.output("y", g.add("add", [g.add("select", [h], weights={"indices": indices.astype(np.int32)}), h]))
+    g.add("state_write", [g.add("add", [g.add("activation", [h], attrs={"activation": TANH}), x])], states=["h"])
+    after = g.copy()
+    passes.run(after)
+    assert_equal(g, after, rng.normal(size=(9, 12)).astype(np.float32))
+
+
 def test_what_is_read_elsewhere_stays_a_register(rng):
     g = Graph("shared")
     x = g.input("x", 16)
@@ -249,6 +263,23 @@ def test_a_register_that_shifts_is_a_window(shown, starts, rng):
         after.states[past].shape == ((3 if shown == "new" else 4), 3) and where.size == after.states[past].shape[0] * 3
     )
     assert_equal(g, after, rng.normal(size=(9, 3)).astype(np.float32))
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_a_register_that_holds_an_element_twice_stays(starts, rng):
+    """Its start, or a state that a program sets, may be two numbers."""
+    g = Graph("twice")
+    x = g.input("x", 1)
+    held = g.add("state_read", states=[g.state("held", 4, rng.normal(size=4) if starts else None)])
+    new = g.add("select", [held, x], weights={"indices": np.array([2, 3, 4, 4], np.int32)})
+    g.output("y", held)
+    g.add("state_write", [new], states=["held"])
+    after = g.copy()
+    assert window(after)[0] == []
+    stream = Model.from_graph(after).stream()
+    stream.state["held"] = np.float32([1, 2, 3, 4])
+    np.testing.assert_array_equal(stream.step(np.float32([5])), [1, 2, 3, 4])
+    np.testing.assert_array_equal(stream.step(np.float32([6])), [3, 4, 5, 5])
 
 
 def test_a_channel_of_its_own_for_each_row_shifts_too(rng):

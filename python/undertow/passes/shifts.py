@@ -56,14 +56,14 @@ def _shift(graph: Graph, write: Node) -> _Shift | None:
     if held not in sources or len(others) != 1 or producer.get(others[0], write).op == "constant":
         return None
     is_held = of == sources.index(held)
-    age = np.where(is_held, -1, 0)
-    while (unknown := age < 0).any():
-        before = np.where(unknown, place, 0)
-        known = unknown & (age[before] >= 0)
-        if not known.any():
-            return None  # elements that go round, or stay
-        age = np.where(known, age[before] + 1, age)
-        place = np.where(known, place[before], place)
+    # Each element of the register points at the one that it was before, and twice as far each time.
+    back = np.where(is_held, place, np.arange(size))
+    age = is_held.astype(np.int64)
+    for _ in range(size.bit_length()):
+        age, back = age + age[back], back[back]
+    if is_held[back].any():
+        return None  # elements that go round, or stay
+    place = place[back]
     (x,) = others
     if _depends(producer, x, held):
         return None
@@ -121,7 +121,8 @@ def _replace(graph: Graph, shift: _Shift, moved: Moved) -> str:
     at = np.full((span, len(places)), -1)  # the register's element that holds each of the window's
     row = span - 1 - shift.age
     at[row[row >= 0], column[shift.place[row >= 0]]] = np.flatnonzero(row >= 0)
-    known = all(place.max() < len(column) and (column[place] >= 0).all() for _, place in shown.values())
+    one_each = at.size == (row >= 0).sum()  # two that were one element of x may start as two numbers
+    known = one_each and all(place.max() < len(column) and (column[place] >= 0).all() for _, place in shown.values())
     if not 0 < span <= MAX_TAP or not known or (at < 0).any():
         graph.nodes.append(shift.write)
         return ""

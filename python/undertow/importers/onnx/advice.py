@@ -112,7 +112,10 @@ class Caller:
 
     def streamed(self) -> str:
         """What to do where timesteps are inside of a frame."""
-        return "export with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export)"
+        return (
+            "export with an open time axis (dynamic_axes= or dynamic_shapes= of torch.onnx.export, of a layer, not "
+            "of a Python loop), or as one step whose states are inputs and outputs"
+        )
 
     def remembering(self) -> str:
         """What to do about a recurrence of one timestep."""

@@ -71,7 +71,10 @@ def _users(value: str, readers: dict[str, list[Node]], groups: Groups) -> tuple[
             return None
         for node in readers.get(name, ()):
             group = groups.of.get(node.name)
-            if group is not None and any(r.value == base for m in group.members if m.node is node for r in m.reads):
+            reads = {r.value for m in group.members if m.node is node for r in m.reads} if group is not None else set()
+            if groups.behind_reshapes(name) in reads - {base}:
+                return None  # a view that is read as it is
+            if group is not None and base in reads:
                 users[group.number] = group
             elif group is None and is_view(node) and len(node.inputs) == 1:
                 todo.append(node.outputs[0])
