@@ -413,6 +413,44 @@ def test_einsum_of_grouped_features(tmp_path, rng):
         streams_like(undertow.load(path), {"x": x}, {"y": y})
 
 
+@pytest.mark.parametrize("equation", ["...ij,...j->...i", "...ij,...j", "bt...j,...j->bt...", "ij...,j...->i..."])
+def test_einsum_with_an_ellipsis(equation, tmp_path, rng):
+    """torch.einsum keeps it; a step, whose state is a matrix of each of 2 heads."""
+    h, w, y = {
+        "...ij,...j->...i": ([1, 2, 3, 4], [1, 2, 4], [1, 2, 3]),
+        "...ij,...j": ([1, 2, 3, 4], [1, 2, 4], [1, 2, 3]),
+        "bt...j,...j->bt...": ([1, 2, 3, 4], [3, 4], [1, 2, 3]),
+        "ij...,j...->i...": ([3, 4, 1, 2], [4, 1, 2], [3, 1, 2]),
+    }[equation]
+    nodes = [node("Einsum", "h w", "y", equation=equation), node("Add", "h x", "h_out")]
+    path = save(tmp_path, nodes, {"x": h, "h": h}, {"y": y, "h_out": h}, {"w": random(rng, *w)})
+    model = undertow.load(path)
+    assert list(model.states) == ["h.value"]
+    steps_like(path, model, {"x": random(rng, T, *h)}, {"h": ("h_out", h)})
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("way", ["cache", "roll"])
+def test_a_cache_of_one_frame_leaves_nothing_of_itself(length, way, tmp_path, rng):
+    """cat(cache[:, 1:], x) of a cache as long as a parameter says, and a roll by as many as an axis has."""
+    nodes = [
+        node("Slice", "c one end axis", "rest"),
+        node("Slice", "c zero one axis", "first"),
+        node("Unsqueeze", "x axis", "row"),
+        node("Concat", "rest row" if way == "cache" else "rest first", "moved", axis=1),
+        node("ReduceSum", "moved axis", "sum", keepdims=0),
+        node("Squeeze", "first axis", "before"),
+        node("Add", "sum before", "y"),
+        *([node("Identity", "moved", "c_out")] if way == "cache" else [node("Add", "moved row", "c_out")]),
+    ]
+    weights = {name: np.array([n]) for name, n in {"zero": 0, "one": 1, "end": 2**62, "axis": 1}.items()}
+    shape = [1, length, I]
+    path = save(tmp_path, nodes, {"x": [1, I], "c": shape}, {"y": [1, I], "c_out": shape}, weights)
+    states = {"c": ("c_out", shape)}
+    model = undertow.load(path, states={"c": "c_out"})
+    steps_like(path, model, {"x": random(rng, T, 1, I)}, states)
+
+
 # -- what tf2onnx writes ----------------------------------------------------------------------------------------
 
 

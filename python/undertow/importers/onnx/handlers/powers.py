@@ -26,7 +26,10 @@ def power_of(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if isinstance(x, np.ndarray):
         return [_constant_base(walk, node, x, exponent)]
     if not isinstance(exponent, np.ndarray):
-        node.unsupported("both its base and its exponent are computed at run time; one must be a constant")
+        node.unsupported(
+            "both its base and its exponent are computed at run time; one must be a constant, or write "
+            "exp(exponent * log(base)) where the base is above 0"
+        )
     layout, elements = take_apart(walk, node, x)
     shape = np.broadcast_shapes(x.shape, exponent.shape)
     walk.count(node, shape)

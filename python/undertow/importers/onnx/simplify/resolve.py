@@ -26,6 +26,7 @@ from ..traits import EACH, traits
 from .collected import Grown
 from .constant_loops import run_constant
 from .counted_loops import counted
+from .equations import lettered
 from .fold import Evaluator, check_outputs
 from .patterns import recompose
 from .sequences import Sequences
@@ -83,6 +84,10 @@ class Resolver:
                 continue
             if node.op == "Split":
                 node = self._without_empty(node, proto)
+            elif node.op == "Concat" and len(parts := self._elements_of(node)) < len(node.inputs):
+                node = self._joined(node, parts)
+            elif node.op == "Einsum":
+                node = self._lettered(node)
             for plain in self.sequences.spelled_out(node):
                 if self._is_sort_of_one(plain):
                     rest += self._sorted(plain)
@@ -163,6 +168,34 @@ class Resolver:
         return wrap(
             self.onnx, self.onnx.helper.make_node("Split", inputs, outputs, name=node.name, **attrs), node.opset
         )
+
+    def _elements_of(self, node: OnnxNode) -> list[str]:
+        """The parts of a Concat that have elements, as a cache of one frame without its first has none; all where
+        none has.
+        """
+        axis = int(node.attrs.get("axis", 0))
+        parts = []
+        for name in node.inputs:
+            sizes = self.sizes(name)
+            if sizes is None or not -len(sizes) <= axis < len(sizes) or sizes[axis] != 0:
+                parts.append(name)
+        return parts or node.inputs
+
+    def _lettered(self, node: OnnxNode) -> OnnxNode:
+        """An Einsum without ellipses, where it is told how many axes they stand for."""
+        equation, sizes = str(node.attrs.get("equation", "")), [self.sizes(name) for name in node.inputs]
+        if not _EQUATION.fullmatch(equation) or None in sizes:
+            return node
+        plain = lettered(equation, [len(s) for s in sizes if s is not None])
+        if plain == equation:
+            return node
+        proto = self.onnx.helper.make_node("Einsum", node.inputs, node.outputs, name=node.name, equation=plain)
+        return wrap(self.onnx, proto, node.opset)
+
+    def _joined(self, node: OnnxNode, parts: list[str]) -> OnnxNode:
+        op, attrs = ("Identity", {}) if len(parts) == 1 else ("Concat", {"axis": node.attrs["axis"]})
+        proto = self.onnx.helper.make_node(op, parts, node.outputs, name=node.name, **attrs)
+        return wrap(self.onnx, proto, node.opset)
 
     @cached_property
     def _read(self) -> set[str]:
