@@ -14,7 +14,7 @@ import random_models
 import undertow
 from exported import agree, build, compiler, frames, needs_compiler, same
 from networks import GRAPHS, cell, single
-from undertow import export
+from undertow import export, passes
 from undertow.export.c import numerics, ops
 from undertow.ir.activations import KINDS, Activation
 from undertow.ir.graph import Graph
@@ -275,6 +275,29 @@ def test_other_compilers_take_it(tmp_path):
     done = subprocess.run([compiler(), "-Ofast", "-c", str(code), "-o", str(tmp_path / "o")], capture_output=True)
     assert done.returncode and b"-ffast-math" in done.stderr
     assert header.exists()
+
+
+@needs_compiler
+def test_numbers_that_stand_in_an_expression_are_no_array(tmp_path, rng):
+    """(1 - z) h: the 1 is a literal, and an array that nothing reads would be a warning."""
+    g = Graph("gate")
+    z = g.add("dense", [g.input("x", 8)], weights={"W": rng.normal(size=(8, 8))})
+    h = g.add("state_read", states=[g.state("h", 8)])
+    rest = g.add("affine", [z], weights={"scale": -np.ones(8), "shift": np.ones(8)})
+    new = g.add("add", [g.add("mul", [rest, h]), z])
+    g.add("state_write", [new], states=["h"])
+    g.output("y", new)
+    passes.run(g)
+    assert [n.op for n in g.nodes].count("constant") == 1
+    model = Model.from_graph(g)
+    source = export.source(model, "gate")
+    assert source.facts.weight_bytes == 8 * 8 * 4
+    (_, code) = undertow.export_c(model, tmp_path, "gate")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wunused-const-variable=2"]
+    done = subprocess.run(
+        [compiler(), *flags, "-c", str(code), "-o", str(tmp_path / "o")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # -- what is written -------------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ def export(graph: Graph, name: str, model_hash: bytes) -> Source:
     for program.now, node in enumerate(graph.nodes):
         ops.of(node).emit(program, node)
     _hand_out(program, outputs)
+    program.forget_unread()
     facts = page.Facts.of(program, inputs, outputs, model_hash, n_work)
     return Source(page.header(program, facts), _code(program, facts), program, facts)
 
@@ -164,7 +165,7 @@ def _code(program: Program, facts: page.Facts) -> str:
 {functions}
 /* -- weights ------------------------------------------------------------------------------------------------------ */
 
-{zeros_text}{"".join(program.constants)}
+{zeros_text}{"".join(text for text, _ in program.constants.values())}
 /* -- the model ---------------------------------------------------------------------------------------------------- */
 
 typedef char {name}_state_has_the_size_that_the_header_says[sizeof({name}_state) == {facts.macro}_STATE_BYTES ? 1 : -1];

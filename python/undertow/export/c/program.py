@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
@@ -118,6 +119,7 @@ class Program:
         flushes: whether a call may be one behind the end of the sequence.
         window_fields: states of windows -> (field, where in it the past begins, the field that says where a ring does).
         direct: values that are written where the caller wants an output -> that pointer.
+        constants: name -> the text of an array, and its bytes.
         turns: arguments of calls -> how often loops turn there, where no number among them says so; for `costs`.
     """
 
@@ -127,8 +129,7 @@ class Program:
     fields: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     starts: dict[str, str] = field(default_factory=dict)
     buffers: list[Buffer] = field(default_factory=list)
-    constants: list[str] = field(default_factory=list)
-    weight_bytes: int = 0
+    constants: dict[str, tuple[str, int]] = field(default_factory=dict)
     frame_size: int = 0
     n_zeros: int = 0
     now: int = 0
@@ -197,9 +198,17 @@ class Program:
         key = (values.tobytes(), C_TYPES[values.dtype] + macro)
         if key not in self._arrays:
             self._arrays[key] = self.unique(name)
-            self.constants.append(array(self._arrays[key], values, note, macro))
-            self.weight_bytes += values.nbytes
+            self.constants[self._arrays[key]] = array(self._arrays[key], values, note, macro), values.nbytes
         return self._arrays[key]
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(size for _, size in self.constants.values())
+
+    def forget_unread(self) -> None:
+        """Leave out constants that nothing reads, as numbers that stand in an expression: compilers warn of them."""
+        read = set(re.findall(r"\w+", f"{self.step.text} {self.functions} {self.starts.values()}"))
+        self.constants = {name: array for name, array in self.constants.items() if name in read}
 
     @property
     def functions(self) -> str:
