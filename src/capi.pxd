@@ -56,6 +56,11 @@ cdef extern from "undertow.h" nogil:
     float* ut_state_field(const ut_model*, float*, size_t)
     void ut_state_save(const ut_model*, const float*, void*)
     ut_status ut_state_load(const ut_model*, float*, const void*, size_t, ut_error*)
+    ctypedef struct ut_batch:
+        pass
+    size_t ut_batch_bytes(const ut_model*, size_t)
+    ut_status ut_batch_init(void*, size_t, const ut_model*, ut_batch**)
+    void ut_batch_run(ut_batch*, size_t, float* const*, size_t, const void* const*, void* const*)
     size_t ut_sequence_bytes(const ut_model*, size_t)
     size_t ut_sequences_bytes(const ut_model*, size_t, size_t)
     ut_status ut_sequence_run_until(void*, size_t, const ut_model*, size_t, size_t, const float* const*, const void* const*,

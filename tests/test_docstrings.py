@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import undertow
-from undertow import audio
+from undertow import audio, decode
 from undertow.graph import Node, State, Value
 from undertow.inspect.trace import Trace
 from undertow.ir.activations import KINDS
@@ -24,8 +24,9 @@ MADE_BY_A_MODEL = {"Stream", "Pool", "Model", "StateView", "Trace"}
 #: parameters without a meaning of their own: `load` takes them to refuse them
 NO_MEANING = {"self", "cls", ("load", "unknown")}
 
-PUBLIC = {name: getattr(undertow, name) for name in undertow.__all__ if name != "audio"}
+PUBLIC = {name: getattr(undertow, name) for name in undertow.__all__ if name not in ("audio", "decode")}
 PUBLIC |= {f"audio.{name}": getattr(audio, name) for name in audio.__all__}
+PUBLIC |= {f"decode.{name}": getattr(decode, name) for name in decode.__all__}
 #: what streams, pools and graphs give
 PUBLIC |= {cls.__name__: cls for cls in (StateView, LSTMState, Trace, Node, State, Value)}
 
@@ -87,7 +88,7 @@ def test_every_parameter_is_described(name):
     own = words_of(ALL[name])
     here = name.rpartition(".")[0]
     named = [
-        ALL.get(word) or ALL.get(f"{here}.{word}") or ALL.get(f"audio.{word}")
+        ALL.get(word) or ALL.get(f"{here}.{word}") or ALL.get(f"audio.{word}") or ALL.get(f"decode.{word}")
         for word in re.findall(r"`([\w.]+)`", own)
     ]
     if inspect.isclass(ALL[name]):  # an inherited constructor is described where it is defined
@@ -115,7 +116,7 @@ def test_examples_give_what_they_say(name, tmp_path, monkeypatch):
             return  # seen there
         first = words_of(owner) + "\n\n"
     module = sys.modules[getattr(module_of, "__module__", None) or "undertow"]
-    names = {**vars(module), "undertow": undertow, "np": np}
+    names = {**vars(module), "undertow": undertow, "decode": decode, "np": np}
     test = doctest.DocTestParser().get_doctest(first + words_of(thing), names, name, None, 0)
     said = []
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -7,8 +7,9 @@
 array([ 0.4621, -0.4621], dtype=float32)
 """
 
-from . import audio
+from . import audio, decode
 from .errors import (
+    DecodeError,
     Error,
     FormatError,
     InternalError,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Activation",
+    "DecodeError",
     "Error",
     "FormatError",
     "Graph",
@@ -53,6 +55,7 @@ __all__ = [
     "ToleranceError",
     "UnsupportedError",
     "audio",
+    "decode",
     "example",
     "export_c",
     "from_torch",

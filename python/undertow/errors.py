@@ -10,6 +10,7 @@
     +-- ShapeError        (ValueError)           shapes that do not fit together, in a model or an input
     +-- ToleranceError    (ValueError)           weight precisions change the output by more than was allowed
     +-- StateError        (ValueError)           a snapshot or state of another model; a proposal where none belongs
+    +-- DecodeError       (ValueError)           a model that is fed what it says gave nothing that can be fed
     +-- PoolError         (ValueError)           a pool has no such stream, has it twice in one call, or has no room
     +-- ISAError          (RuntimeError)         a forced instruction set that is unknown, not built or not on this CPU
     +-- InternalError     (RuntimeError)         undertow's own fault: please report it
@@ -104,6 +105,27 @@ class StateError(Error, ValueError):
     Traceback (most recent call last):
     undertow.errors.StateError: commit(): there is no proposal; propose(x) makes one
     """
+
+
+class DecodeError(Error, ValueError):
+    """What a model said while it was decoded is NaN, or an id that it cannot be fed. The message names the step.
+
+    Args:
+        lines: as of `Error`.
+        ids: that were chosen before.
+
+    Attributes:
+        ids: int32 array (n,) of them, or None where they were handed out one by one.
+
+    >>> broken = undertow.Sequential([undertow.Embedding(np.float32([[0, 1], [0, np.nan]]))])
+    >>> undertow.decode.greedy(broken, start=0, steps=9)
+    Traceback (most recent call last):
+    undertow.errors.DecodeError: step 1: output holds NaN, or nothing to choose from
+    """
+
+    def __init__(self, *lines: object, ids: Any = None) -> None:
+        super().__init__(*lines)
+        self.ids = ids
 
 
 class PoolError(Error, ValueError):
