@@ -247,10 +247,13 @@ cdef class Rows:
             if not self.x[i]:
                 raise MemoryError
             if fixed[i] is not None:
-                if not fits(fixed[i], &self.slots_in[i], 0):
+                if fits(fixed[i], &self.slots_in[i], 0):
+                    for row in range(n):
+                        self.put(i, row, cnp.PyArray_DATA(<cnp.ndarray> fixed[i]))
+                elif fits(fixed[i], &self.slots_in[i], 1) and cnp.PyArray_DIM(<cnp.ndarray> fixed[i], 0) == n:
+                    memcpy(self.x[i], cnp.PyArray_DATA(<cnp.ndarray> fixed[i]), n * self.slots_in[i].size * 4)
+                else:
                     raise InternalError(f"input {i} of a decoder is not what it was checked to be")
-                for row in range(n):
-                    self.put(i, row, cnp.PyArray_DATA(<cnp.ndarray> fixed[i]))
         self.y[output] = calloc(n * self.slots_out[output].size, 4)
         if not self.y[output]:
             raise MemoryError
@@ -295,4 +298,5 @@ cdef class Rows:
 
 
 include "beams.pxi"
+include "crowds.pxi"
 include "transducing.pxi"

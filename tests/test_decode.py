@@ -327,6 +327,63 @@ def test_memories_and_outputs_by_name():
     assert list(tokens) == expected
 
 
+# -- several texts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 70])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_texts_in_company_are_those_alone(n, precision):
+    model = text_model()
+    if precision != "float32":
+        model = model.with_weights(precision)
+    rng = np.random.default_rng(n)
+    starts = [rng.integers(0, V, size=rng.integers(1, 9)).tolist() for _ in range(n)]
+    end = int(decode.sample(model, starts[0], 20, seed=1)[-1])
+    together = decode.batch(model, starts, 40, end=end)
+    assert [ids.tolist() for ids in together] == [decode.greedy(model, s, 40, end=end).tolist() for s in starts]
+    how = {"temperature": 0.8, "top_k": 11, "top_p": 0.95}
+    together = decode.batch(model, starts, 40, end=end, seed=4, **how)
+    seeds = np.random.default_rng(4).spawn(n)
+    alone = [decode.sample(model, s, 40, end=end, seed=seed, **how) for s, seed in zip(starts, seeds, strict=True)]
+    assert [ids.tolist() for ids in together] == [ids.tolist() for ids in alone]
+    assert n < 3 or len({len(ids) for ids in alone}) > 1
+
+
+def test_each_text_has_a_memory_of_its_own_or_all_have_one():
+    model, rng = attending_model(), np.random.default_rng(4)
+    memories = rng.normal(size=(9, 4, M)).astype(np.float32)
+    starts, how = rng.integers(0, V, 9), {"output": "logits", "end": 3}
+    alone = [decode.greedy(model, s, 30, inputs={"memory": m}, **how) for s, m in zip(starts, memories, strict=True)]
+    together = decode.batch(model, starts, 30, inputs={"memory": memories}, **how)
+    assert [ids.tolist() for ids in together] == [ids.tolist() for ids in alone]
+    assert len({len(ids) for ids in alone}) > 1
+    one = decode.batch(model, starts, 30, inputs={"memory": memories[0]}, **how)
+    assert [ids.tolist() for ids in one] == [
+        decode.greedy(model, s, 30, inputs={"memory": memories[0]}, **how).tolist() for s in starts
+    ]
+    with pytest.raises(undertow.ShapeError, match=r"memory must be float32 with shape \(9, 4, 5\)"):
+        decode.batch(model, starts, inputs={"memory": memories[:4]}, **how)
+
+
+def test_batches_that_are_refused():
+    model = numbers_that_go_wrong()
+    with pytest.raises(undertow.DecodeError, match=r"starts\[1\], step 2: output holds NaN") as said:
+        decode.batch(model, [4, 1], 9)
+    assert said.value.ids.tolist() == [2, 3]
+    for starts, error, words in (
+        ([], ValueError, "starts is empty"),
+        ([[1], []], ValueError, r"starts\[1\]: start is empty"),
+        ([1, 6], ValueError, r"starts\[1\]: start has the id 6: input input takes 0 to 5"),
+        ([1, "a"], TypeError, r"starts\[1\]: start must be"),
+        (3, TypeError, "starts must be a sequence of ids or of prompts, got int"),
+    ):
+        with pytest.raises(error, match=words):
+            decode.batch(model, starts)
+    with pytest.raises(TypeError, match=r"expected an undertow.Model, got Stream"):
+        decode.batch(model.stream(), [1])
+    assert [ids.size for ids in decode.batch(model, [1, 2], 0)] == [0, 0]
+
+
 # -- beams ------------------------------------------------------------------------------------------------------------
 
 

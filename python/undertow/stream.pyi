@@ -630,6 +630,25 @@ class BeamLoop:
     def run(self, prompt: NDArray[np.int32], n_steps: int, end: int) -> int: ...
     def hypotheses(self) -> list[tuple[list[int], float]]: ...
 
+class CrowdLoop:
+    @property
+    def failed(self) -> int: ...
+    def __new__(
+        cls,
+        model: Model,
+        prompts: list[np.ndarray],
+        ids_input: int,
+        output: int,
+        fixed: list[np.ndarray | None],
+        generators: list[np.random.Generator] | None,
+        temperature: float = 1,
+        top_k: int = 0,
+        top_p: float = 1,
+        probabilities: bool = False,
+    ) -> Self: ...
+    def run(self, n_steps: int, end: int) -> int: ...
+    def texts(self) -> list[NDArray[np.int32]]: ...
+
 class Joined:
     @property
     def n_frames(self) -> int: ...

@@ -6,7 +6,7 @@ in Python over `Stream.step` and NumPy would choose, as the functions say to the
 platform and instruction set.
 """
 
-from .text import Hypothesis, beam, greedy, sample, tokens
+from .text import Hypothesis, batch, beam, greedy, sample, tokens
 from .transducer import Transducer
 
-__all__ = ["Hypothesis", "Transducer", "beam", "greedy", "sample", "tokens"]
+__all__ = ["Hypothesis", "Transducer", "batch", "beam", "greedy", "sample", "tokens"]

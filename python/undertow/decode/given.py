@@ -19,6 +19,10 @@ from ..stream import Stream
 _WIDEST = 1024
 
 
+#: a generator, temperature, top_k (0: all) and top_p
+Sampling = tuple[np.random.Generator, float, int, float]
+
+
 class Fed(NamedTuple):
     """A model as a decoder sees it: the numbers of the input that takes ids and of the output of logits, and a frame
     for each other input."""
@@ -40,8 +44,14 @@ def model_of(source: Any) -> Model:
 
 
 def fed_of(
-    model: Model, input: str | None, output: str | None, inputs: Mapping[str, Any] | None, said: str = "output"
+    model: Model,
+    input: str | None,
+    output: str | None,
+    inputs: Mapping[str, Any] | None,
+    said: str = "output",
+    n: int | None = None,
 ) -> Fed:
+    """`n`: of inputs that stay the same there may be one for each of so many texts."""
     if model.latency:
         raise ValueError(
             f"model {quoted(model.name)} looks {model.latency} frames ahead: it cannot be fed what it says"
@@ -49,7 +59,7 @@ def fed_of(
     inputs = dict(inputs or {})
     ids = _ids_input(model, input, inputs)
     chosen = output_of(model, output, said)
-    fixed = fixed_frames(model, inputs, {ids: "the ids"})
+    fixed = fixed_frames(model, inputs, {ids: "the ids"}, n)
     names = list(model.inputs)
     number = list(model.outputs).index(chosen)
     return Fed(model, model.inputs[ids], names.index(ids), model.outputs[chosen], number, fixed)
@@ -83,17 +93,20 @@ def output_of(model: Model, name: str | None, said: str) -> str:
     return next(iter(model.outputs)) if name is None else name
 
 
-def fixed_frames(model: Model, inputs: Mapping[str, Any], others: Mapping[str, str]) -> list[np.ndarray | None]:
-    """A frame for each input but `others`, name -> what that takes."""
-    expected = [n for n in model.inputs if n not in others]
+def fixed_frames(
+    model: Model, inputs: Mapping[str, Any], others: Mapping[str, str], n: int | None = None
+) -> list[np.ndarray | None]:
+    """A frame for each input but `others`, name -> what that takes; or, for n texts, as many."""
+    expected = [name for name in model.inputs if name not in others]
     if set(inputs) != set(expected):
         told = ", ".join(f"{shown(name)} takes {what}" for name, what in others.items())
         raise KeyError(f"inputs: expected {listed(expected) or 'none'}, got {listed(inputs) or 'none'}; {told}")
-    return [None if n in others else _frame(inputs[n], value) for n, value in model.inputs.items()]
+    return [None if name in others else _frame(inputs[name], value, n) for name, value in model.inputs.items()]
 
 
-def _frame(x: Any, value: Value) -> np.ndarray:
-    frame = _inputs.coerce(x, value, 0)
+def _frame(x: Any, value: Value, n: int | None) -> np.ndarray:
+    of_each = n is not None and np.ndim(x) == len(value.shape) + 1
+    frame = _inputs.coerce(x, value, 1, n) if of_each else _inputs.coerce(x, value, 0)
     if value.dtype == "int32" and frame.size and not (frame.min() >= 0 and frame.max() < (value.n_ids or 0)):
         _inputs.refuse_ids(frame, value)
     return frame.copy()
@@ -124,6 +137,21 @@ def prompt_of(start: Any, ids: Value) -> np.ndarray:
     return np.ascontiguousarray(array, np.int32).reshape(-1)
 
 
+def prompts_of(starts: Any, ids: Value) -> list[np.ndarray]:
+    """int32 (n,) for each"""
+    if isinstance(starts, str | bytes) or not hasattr(starts, "__len__"):
+        raise TypeError(f"starts must be a sequence of ids or of prompts, got {type(starts).__name__}")
+    if not len(starts):
+        raise ValueError("starts is empty: expected at least one prompt")
+    prompts = []
+    for i, start in enumerate(starts):
+        try:
+            prompts.append(prompt_of(start, ids))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"starts[{i}]: {error}") from None
+    return prompts
+
+
 def end_of(end: int | None, logits: Value) -> int:
     return -1 if end is None else checked_id(end, "end", logits.size, f"output {shown(logits.name)}")
 
@@ -140,7 +168,7 @@ def checked_width(width: int) -> int:
     return n
 
 
-def sampling_of(temperature: float, top_k: int | None, top_p: float | None, seed: Any) -> tuple[Any, float, int, float]:
+def sampling_of(temperature: float, top_k: int | None, top_p: float | None, seed: Any) -> Sampling:
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature is {temperature}, expected above 0; greedy() takes the largest logit")
     if top_k is not None and index(top_k) < 1:

@@ -11,9 +11,10 @@ import numpy as np
 from .._text import shown
 from ..errors import DecodeError
 from ..model import Model
-from ..stream import BeamLoop, Stream, TextLoop
+from ..stream import BeamLoop, CrowdLoop, Stream, TextLoop
 from .given import (
     Fed,
+    Sampling,
     are_probabilities,
     checked_steps,
     checked_width,
@@ -21,6 +22,7 @@ from .given import (
     fed_of,
     model_of,
     prompt_of,
+    prompts_of,
     sampling_of,
     takes,
 )
@@ -165,14 +167,61 @@ def tokens(
     4
     0
     """
-    how = None
-    if temperature is not None:
-        how = sampling_of(temperature, top_k, top_p, seed)
-    elif (top_k, top_p, seed) != (None, None, None):
-        raise ValueError("top_k, top_p and seed are for sampling: give temperature=1.0 with them")
-    fed, loop = _loop(source, input, output, inputs, how, probabilities)
+    fed, loop = _loop(source, input, output, inputs, _how(temperature, top_k, top_p, seed), probabilities)
     prompt, last = prompt_of(start, fed.ids), end_of(end, fed.logits)
     return _one_by_one(fed, loop, prompt, None if steps is None else checked_steps(steps), last)
+
+
+def batch(
+    model: Model,
+    starts: Sequence[Any] | np.ndarray,
+    steps: int = 100,
+    *,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: Any = None,
+    end: int | None = None,
+    input: str | None = None,
+    output: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    probabilities: bool | None = None,
+) -> list[np.ndarray]:
+    """The texts of several prompts at once: what `greedy` gives for each, or `sample` where a temperature is given.
+
+    All of them advance together, so that each weight is read once for all; a text that has ended leaves the others.
+
+    Args:
+        starts: an id or a prompt for each text.
+        seed: text i is that of `sample` with seed=numpy.random.default_rng(seed).spawn(len(starts))[i].
+        inputs: a frame for each other input, or n of them in one array, for each text its own: (n, *frame).
+        model, steps, temperature, top_k, top_p, end, input, output, probabilities: as of `tokens` and `greedy`.
+
+    Returns: an int32 array for each, of at most `steps` ids.
+
+    Raises: as `sample`. A DecodeError names the prompt, and has the ids of its text.
+
+    >>> model = undertow.Sequential([undertow.Embedding(np.roll(np.eye(5), 1, axis=1))])
+    >>> [ids.tolist() for ids in decode.batch(model, [0, [3, 1]], steps=7, end=4)]
+    [[1, 2, 3, 4], [2, 3, 4]]
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"expected an undertow.Model, got {type(model).__name__}")
+    n = len(starts) if hasattr(starts, "__len__") else None
+    fed = fed_of(model, input, output, inputs, n=n)
+    prompts, n_steps, last = prompts_of(starts, fed.ids), checked_steps(steps), end_of(end, fed.logits)
+    how = _how(temperature, top_k, top_p, seed)
+    if how is None:
+        loop = CrowdLoop(model, prompts, fed.ids_input, fed.output, fed.fixed, None)
+    else:
+        generators, given = how[0].spawn(len(prompts)), are_probabilities(fed, probabilities)
+        loop = CrowdLoop(model, prompts, fed.ids_input, fed.output, fed.fixed, generators, *how[1:], given)
+    ended = loop.run(n_steps, last)
+    texts = loop.texts()
+    if ended:
+        ids = texts[loop.failed]
+        raise _refusal(ended, fed, f"starts[{loop.failed}], step {len(ids)}", ids, int(ids[-1]) if len(ids) else None)
+    return texts
 
 
 def beam(
@@ -237,7 +286,7 @@ def _loop(
     input: str | None,
     output: str | None,
     inputs: Mapping[str, Any] | None,
-    how: tuple[Any, float, int, float] | None = None,
+    how: Sampling | None = None,
     probabilities: bool | None = None,
 ) -> tuple[Fed, TextLoop]:
     fed = fed_of(model_of(source), input, output, inputs)
@@ -246,6 +295,15 @@ def _loop(
         return fed, TextLoop(stream, fed.ids_input, fed.output, fed.fixed)
     given = are_probabilities(fed, probabilities)
     return fed, TextLoop(stream, fed.ids_input, fed.output, fed.fixed, *how, given)
+
+
+def _how(temperature: float | None, top_k: int | None, top_p: float | None, seed: Any) -> Sampling | None:
+    """None to take the largest logit."""
+    if temperature is not None:
+        return sampling_of(temperature, top_k, top_p, seed)
+    if (top_k, top_p, seed) != (None, None, None):
+        raise ValueError("top_k, top_p and seed are for sampling: give temperature=1.0 with them")
+    return None
 
 
 def _text(fed_loop: tuple[Fed, TextLoop], start: Any, steps: int, end: int | None) -> np.ndarray:
