@@ -118,6 +118,18 @@ def test_who_does_not_round_or_rounds_too_much_is_refused(X):
         models.check([first, contender("coarse", answer=lambda X: X + np.float32(0.1), error=(1e-5, 1e-2))], X)
 
 
+def test_decoders_give_the_texts_of_loops_over_onnx_runtime(monkeypatch):
+    pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
+    from bench import decoding
+
+    monkeypatch.setattr(decoding, "N_IDS", 40)
+    monkeypatch.setattr(decoding, "N_FRAMES", 12)
+    for name, _, _, ways in decoding.contests():
+        decoding.check(name, ways)
+        with pytest.raises(SystemExit, match=f"{name}: not the same text"):
+            decoding.check(name, [lambda: [1], *ways] if "beam" not in name else [lambda: ([1], 0.0), *ways])
+
+
 def test_slow_ways_of_a_peer_are_left_out_and_slow_peers_are_not():
     from bench import models
 
