@@ -87,6 +87,7 @@ cdef class TextLoop:
     cdef object _fixed, _generator
     cdef const void** _x
     cdef void** _y
+    cdef void** _unseen  # no place for any output
     cdef float* _z
     cdef double* _d
     cdef uint32_t* _order
@@ -102,10 +103,11 @@ cdef class TextLoop:
             self._bits = bits_of(generator)
         self._x = <const void**> calloc(stream._n_in, sizeof(void*))
         self._y = <void**> calloc(stream._n_out, sizeof(void*))
+        self._unseen = <void**> calloc(stream._n_out, sizeof(void*))
         self._z = <float*> calloc(self._n, sizeof(float))
         self._d = <double*> calloc(2 * self._n, sizeof(double))
         self._order = <uint32_t*> calloc(self._n, sizeof(uint32_t))
-        if not self._x or not self._y or not self._z or not self._d or not self._order:
+        if not self._x or not self._y or not self._unseen or not self._z or not self._d or not self._order:
             raise MemoryError
         point_at(self._x, fixed, stream._n_in, stream._slots_in, ids_input)
         self._x[ids_input] = &self._fed
@@ -114,6 +116,7 @@ cdef class TextLoop:
     def __dealloc__(self):
         free(self._x)
         free(self._y)
+        free(self._unseen)
         free(self._z)
         free(self._d)
         free(self._order)
@@ -123,6 +126,20 @@ cdef class TextLoop:
             self.stream._prepare(1)
         ut_run(<ut_stream*> self.stream._stream, 1, self._x, self._y)
         self.stream.position += 1
+
+    cdef void _feed_all(self, const int32_t* ids, Py_ssize_t n) noexcept nogil:
+        """Ids of a prompt, whose outputs nobody looks at: where there is no other input, a block of frames."""
+        cdef Py_ssize_t i
+        cdef const void* x = ids
+        if self.stream._n_in > 1:
+            for i in range(n):
+                self._fed = ids[i]
+                self._feed()
+            return
+        if self.stream._helpers:
+            self.stream._prepare(n)
+        ut_run(<ut_stream*> self.stream._stream, n, &x, self._unseen)
+        self.stream.position += n
 
     cdef int _begin(self) except -1:
         with cython.critical_section(self.stream):
@@ -139,10 +156,8 @@ cdef class TextLoop:
             while i < n - 1:
                 stop = min(n - 1, i + LOOK_EVERY)
                 with nogil:
-                    while i < stop:
-                        self._fed = given[i]
-                        self._feed()
-                        i += 1
+                    self._feed_all(given + i, stop - i)
+                i = stop
                 PyErr_CheckSignals()
         finally:
             self.stream._busy = 0
@@ -219,10 +234,11 @@ cdef class Rows:
         cdef ut_info info
         cdef Py_ssize_t i, row
         cdef size_t n_bytes
-        model.stream()  # raises for a model that cannot be streamed, naming the node
         self.model = model
         self._m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
         ut_model_info(self._m, &info)
+        if not info.streamable:
+            model.stream()  # raises, naming the node
         self.n = n
         self.state_bytes = info.state_bytes
         self._n_in = info.n_inputs

@@ -83,9 +83,9 @@ cdef class Joined:
                         taken += 1
                         self.n_frames += how == DONE
                 PyErr_CheckSignals()
+            return self._settled(before), how
         finally:
             self._busy = 0
-        return self.settled(before), how
 
     cdef object _array(self, const vector[int32_t]& more, Py_ssize_t first):
         """Settled ids from the `first` on, and more."""
@@ -99,9 +99,34 @@ cdef class Joined:
             memcpy(to + n_settled, more.data(), more.size() * sizeof(int32_t))
         return out
 
-    def settled(self, Py_ssize_t first):
+    cdef object _settled(self, Py_ssize_t first):
         cdef vector[int32_t] none
         return self._array(none, first)
+
+    cdef list _all(self):
+        return [(self._settled(0), None)]
+
+    cdef int _keep_best(self) except -1:
+        return 0
+
+    def hypotheses(self):
+        """A pair for each, best first: its ids, and its score or None."""
+        self._enter()
+        try:
+            return self._all()
+        finally:
+            self._busy = 0
+
+    def finish(self):
+        """Go on from the best alone. Returns the ids that are settled by that."""
+        cdef Py_ssize_t before
+        self._enter()
+        try:
+            before = self.ids.size()
+            self._keep_best()
+            return self._settled(before)
+        finally:
+            self._busy = 0
 
 
 cdef class GreedyTransducer(Joined):
@@ -113,7 +138,7 @@ cdef class GreedyTransducer(Joined):
     cdef float* _z
 
     def __cinit__(self, *_):
-        self._predictor, self._joiner = self.predictor_model.stream(), self.joiner_model.stream()
+        self._predictor, self._joiner = Stream(self.predictor_model, 1), Stream(self.joiner_model, 1)
         self._prediction = <float*> calloc(self.n_prediction, sizeof(float))
         self._z = <float*> calloc(self.n, sizeof(float))
         if not self._prediction or not self._z:
@@ -165,12 +190,6 @@ cdef class GreedyTransducer(Joined):
             self.n_frames = other.n_frames
         finally:
             other._busy = 0
-
-    def hypotheses(self):
-        return [(self.settled(0), None)]
-
-    def finish(self):
-        return <Py_ssize_t> self.ids.size()
 
 
 cdef class BeamTransducer(Joined):
@@ -369,21 +388,10 @@ cdef class BeamTransducer(Joined):
         finally:
             other._busy = 0
 
-    def hypotheses(self):
-        self._enter()
-        try:
-            return [(self._array(self._texts[h], 0), self._score[h]) for h in range(self._n_hypotheses)]
-        finally:
-            self._busy = 0
+    cdef list _all(self):
+        return [(self._array(self._texts[h], 0), self._score[h]) for h in range(self._n_hypotheses)]
 
-    def finish(self):
-        """Go on from the best alone. Returns how many ids were settled before."""
-        cdef Py_ssize_t before
-        self._enter()
-        try:
-            before = self.ids.size()
-            self._n_hypotheses = 1
-            self._settle()
-        finally:
-            self._busy = 0
-        return before
+    cdef int _keep_best(self) except -1:
+        self._n_hypotheses = 1
+        self._settle()
+        return 0

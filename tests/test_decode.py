@@ -283,6 +283,16 @@ def test_a_generator_is_drawn_from_once_for_each_id():
     )
 
 
+@pytest.mark.parametrize("n", [2, 64, 65, 66, 200])
+def test_long_prompts(n):
+    model, prompt = text_model(4), np.random.default_rng(n).integers(0, V, n)
+    stream = model.stream()
+    assert decode.greedy(stream, prompt, 20).tolist() == plain_greedy(Plain(model.stream()), prompt.tolist(), 20)
+    assert stream.position == n + 19
+    (best, *_) = decode.beam(model, prompt, width=2, steps=9)
+    check_hypotheses([best], plain_beam(Plain(model.stream()), prompt.tolist(), None, 2, 9)[:1])
+
+
 def test_tokens_are_those_of_the_loops():
     model = text_model()
     how = {"temperature": 0.7, "top_k": 5, "seed": 2}
@@ -616,7 +626,7 @@ REFUSED = {
     "start below": (lambda: decode.greedy(MODEL, [3, -1]), ValueError, "start has the id -1"),
     "no start": (lambda: decode.greedy(MODEL, []), ValueError, "start is empty"),
     "start of floats": (lambda: decode.greedy(MODEL, 1.5), TypeError, "whole numbers, got float64"),
-    "end out of range": (lambda: decode.beam(MODEL, 0, 23), ValueError, "end is 23, expected an id of 0 to 22"),
+    "end out of range": (lambda: decode.beam(MODEL, 0, 23), ValueError, "end is 23, expected one of 0 to 22"),
     "steps": (lambda: decode.greedy(MODEL, 0, -1), ValueError, "steps is -1"),
     "width 0": (lambda: decode.beam(MODEL, 0, width=0), ValueError, "width is 0, expected 1 to 1024"),
     "penalty": (lambda: decode.beam(MODEL, 0, length_penalty=-1), ValueError, "length_penalty is -1"),
@@ -655,10 +665,14 @@ REFUSED = {
     "blank": (
         lambda: decode.Transducer(PREDICTOR, JOINER, blank=V),
         ValueError,
-        "blank is 23, expected an id of 0 to 22",
+        "blank is 23, expected one of 0 to 22",
     ),
     "blank below": (lambda: decode.Transducer(PREDICTOR, JOINER, blank=-1), ValueError, "blank is -1"),
-    "first": (lambda: decode.Transducer(PREDICTOR, JOINER, start=V), ValueError, "start is 23"),
+    "first": (
+        lambda: decode.Transducer(PREDICTOR, JOINER, start=V),
+        ValueError,
+        "start is 23, expected one of 0 to 22, the ids of input ids",
+    ),
     "symbols": (lambda: decode.Transducer(PREDICTOR, JOINER, max_symbols=0), ValueError, "max_symbols is 0"),
     "width": (lambda: decode.Transducer(PREDICTOR, JOINER, width=0), ValueError, "width is 0"),
     "joiner with states": (lambda: decode.Transducer(PREDICTOR, MODEL), ValueError, "has the states lstm.h, lstm.c"),
@@ -735,6 +749,28 @@ def test_a_refused_call_leaves_a_stream_as_it_was():
         with pytest.raises((ValueError, KeyError)):
             decode.greedy(stream, **bad)
     assert stream.snapshot() == snapshot and stream.position == 5
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_one_transducer_in_several_threads_is_refused_or_whole(width):
+    t, taken, errors = decode.Transducer(PREDICTOR, JOINER, width=width), [], []
+
+    def work():
+        for x in np.split(frames(400), 20):
+            try:
+                t.push(x)
+                taken.append(len(x))
+                assert len(t.hypotheses) <= width
+            except RuntimeError as e:
+                errors.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert t.n_frames == sum(taken) and len(taken) + len(errors) >= 80
+    assert all("at work in another thread" in str(e) for e in errors)
 
 
 def test_one_stream_in_several_threads_is_refused_or_whole():

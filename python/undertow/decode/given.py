@@ -119,7 +119,7 @@ def takes(ids: Value) -> str:
 def checked_id(id: Any, what: str, n: int, whose: str) -> int:
     number = index(id)
     if isinstance(id, bool) or not 0 <= number < n:
-        raise ValueError(f"{what} is {id}, expected an id of 0 to {n - 1}: {whose} has {n}")
+        raise ValueError(f"{what} is {id}, expected one of 0 to {n - 1}, the ids of {whose}")
     return number
 
 

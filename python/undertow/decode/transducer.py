@@ -87,7 +87,9 @@ class Transducer:
         logits = output_of(joiner, output, "output")
         self._logits = joiner.outputs[logits]
         self._blank = checked_id(blank, "blank", self._logits.size, f"the joiner's output {shown(logits)}")
-        first = checked_id(self._blank if start is None else start, "start", fed.ids.n_ids or 0, takes(fed.ids))
+        first = checked_id(
+            self._blank if start is None else start, "start", fed.ids.n_ids or 0, f"input {shown(fed.ids.name)}"
+        )
         if self._logits.size > (fed.ids.n_ids or 0) + (self._blank == self._logits.size - 1):
             raise ValueError(
                 f"the joiner's output {shown(logits)} has {self._logits.size} ids, but {takes(fed.ids)} only "
@@ -143,7 +145,7 @@ class Transducer:
         >>> transducer.finish()
         array([], dtype=int32)
         """
-        return self._loop.settled(self._loop.finish())
+        return self._loop.finish()
 
     @property
     def ids(self) -> np.ndarray:
