@@ -234,6 +234,43 @@ def test_ids_of_any_shape_of_one_element(shape):
     assert decode.greedy(model, [1, 2, 3], 50).tolist() == plain_greedy(Plain(model.stream()), [1, 2, 3], 50)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_layers_that_remember_frames(cell):
+    """Windows over the past move along in a state, which hypotheses copy."""
+    rng = np.random.default_rng(len(cell))
+    W, R = (rng.normal(size=({"rnn": 1, "gru": 3, "lstm": 4}[cell], H, n)) / np.sqrt(n) for n in (E, H))
+    layer = {
+        "rnn": lambda: undertow.RNN(W, R),
+        "gru": lambda: undertow.GRU(W, R, reset_after=False),
+        "lstm": lambda: undertow.LSTM(W, R),
+    }[cell]()
+    past = [undertow.Conv1D(rng.normal(size=(4, E, E)), padding="causal") for _ in range(2)]
+    last = undertow.Dense(3 * rng.normal(size=(V, H)))
+    model = undertow.Sequential([undertow.Embedding(rng.normal(size=(V, E))), *past, layer, last])
+    step = lambda: Plain(model.stream(), "input", "output")  # noqa: E731
+    assert decode.greedy(model, 3, 100).tolist() == plain_greedy(step(), [3], 100)
+    check_hypotheses(decode.beam(model, [4, 1], 7, 5, 25), plain_beam(step(), [4, 1], 7, 5, 25))
+    texts = decode.batch(model, [[1, 2], 5, 9], 30, temperature=1.0, seed=1)
+    for prompt, seed, ids in zip([[1, 2], [5], [9]], np.random.default_rng(1).spawn(3), texts, strict=True):
+        assert ids.tolist() == plain_sample(step(), prompt, 30, seed)
+
+
+def test_models_that_see_what_is_to_come_are_refused():
+    rng = np.random.default_rng(0)
+    table, dense = undertow.Embedding(rng.normal(size=(V, E))), undertow.Dense(rng.normal(size=(V, E)))
+    ahead = undertow.Sequential([table, undertow.Conv1D(rng.normal(size=(3, E, E)), padding="same"), dense])
+    both = undertow.Sequential([
+        table,
+        undertow.Bidirectional(*(undertow.RNN(np.ones((H, E)), np.eye(H), reverse=r) for r in (False, True))),
+        undertow.Dense(rng.normal(size=(V, 2 * H))),
+    ])  # fmt: skip
+    for call in (decode.greedy, decode.beam, lambda m: decode.batch(m, [1])):
+        with pytest.raises(ValueError, match="looks 1 frames ahead: it cannot be fed what it says"):
+            call(ahead)
+        with pytest.raises(undertow.UnsupportedError, match="backward"):
+            call(both)
+
+
 def test_a_text_ends_with_its_end():
     model = text_model()
     whole = decode.greedy(model, 3, 100).tolist()
