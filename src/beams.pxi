@@ -79,7 +79,7 @@ cdef class BeamLoop:
         self._heirs = Heirs(width)
         self.width, self._ids_input, self._output = width, ids_input, output
         self._n = self.rows.slots_out[output].size
-        self._n_ids = self.rows.slots_in[ids_input].n_ids
+        self._n_ids = n_ids_of(&self.rows.slots_in[ids_input])
         self._penalty, self._probabilities = penalty, probabilities
         self._ranking.width = width
         self._ranking.best = <Candidate*> calloc(width, sizeof(Candidate))
@@ -111,7 +111,7 @@ cdef class BeamLoop:
         self.rows.at[0] = self.rows.block(0)
         for i in range(n - 1):
             with nogil:
-                self.rows.put(self._ids_input, 0, &given[i])
+                self.rows.put_id(self._ids_input, 0, given[i])
                 self.rows.step(1)
             if i % LOOK_EVERY == 0:
                 PyErr_CheckSignals()
@@ -142,7 +142,7 @@ cdef class BeamLoop:
                 continue
             if self._last[h] >= self._n_ids:
                 return NO_SUCH_ID
-            self.rows.put(self._ids_input, n, &self._last[h])
+            self.rows.put_id(self._ids_input, n, self._last[h])
             self.rows.at[n] = self.rows.block(self._heirs.block[h])
             n += 1
         self.rows.step(n)

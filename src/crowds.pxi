@@ -33,7 +33,7 @@ cdef class CrowdLoop:
         self._prompts, self._generators = prompts, generators
         self._ids_input, self._output = ids_input, output
         self._n = self.rows.slots_out[output].size
-        self._n_ids = self.rows.slots_in[ids_input].n_ids
+        self._n_ids = n_ids_of(&self.rows.slots_in[ids_input])
         self._how = Sampling(temperature, top_k, top_p, probabilities)
         self._live = <int32_t*> calloc(n, sizeof(int32_t))
         self._at = <int32_t*> calloc(n, sizeof(int32_t))
@@ -84,7 +84,7 @@ cdef class CrowdLoop:
             if id >= self._n_ids:
                 self.failed = text
                 return NO_SUCH_ID
-            self.rows.put(self._ids_input, row, &id)
+            self.rows.put_id(self._ids_input, row, id)
             self.rows.at[row] = self.rows.block(text)
             self._at[text] += 1
         self.rows.step(self._n_live)

@@ -53,10 +53,27 @@ cdef bitgen_t* bits_of(object generator) except NULL:
     return <bitgen_t*> PyCapsule_GetPointer(generator.bit_generator.capsule, b"BitGenerator")
 
 
+cdef long long n_ids_of(const Slot* slot) noexcept:
+    """Of an input that takes an id: as a whole number, or as the place of a 1 among zeros."""
+    return slot.n_ids if slot.typenum == cnp.NPY_INT32 else slot.size
+
+
+cdef inline void put_id(void* frame, const Slot* slot, int32_t id) noexcept nogil:
+    if slot.typenum == cnp.NPY_INT32:
+        (<int32_t*> frame)[0] = id
+    else:
+        memset(frame, 0, 4 * slot.size)
+        (<float*> frame)[id] = 1
+
+
+cdef bint takes_ids(const Slot* slot) noexcept:
+    return slot.size == 1 or slot.typenum != cnp.NPY_INT32
+
+
 cdef int point_at(const void** x, list fixed, Py_ssize_t n_in, Slot* slots, Py_ssize_t ids_input) except -1:
     """Lets inputs other than that of ids point into arrays that are checked here once more."""
     cdef Py_ssize_t i
-    if len(fixed) != n_in or not 0 <= ids_input < n_in or slots[ids_input].size != 1:
+    if len(fixed) != n_in or not 0 <= ids_input < n_in or not takes_ids(&slots[ids_input]):
         raise InternalError("decoders are given a frame for each input, and None for the ids")
     for i in range(n_in):
         if i == ids_input:
@@ -81,7 +98,8 @@ cdef class TextLoop:
     cdef readonly int id  # that is fed next
     cdef Py_ssize_t _n
     cdef long long _n_ids
-    cdef int32_t _fed
+    cdef Slot* _slot
+    cdef void* _fed  # a frame of the input of ids
     cdef Sampling _how
     cdef bitgen_t* _bits
     cdef object _fixed, _generator
@@ -97,7 +115,9 @@ cdef class TextLoop:
         self.stream = stream
         self._fixed, self._generator = fixed, generator
         self._n = stream._slots_out[output].size
-        self._n_ids = stream._slots_in[ids_input].n_ids
+        self._slot = &stream._slots_in[ids_input]
+        self._n_ids = n_ids_of(self._slot)
+        self._fed = calloc(self._slot.size, 4)
         self._how = Sampling(temperature, top_k, top_p, probabilities)
         if generator is not None:
             self._bits = bits_of(generator)
@@ -107,13 +127,14 @@ cdef class TextLoop:
         self._z = <float*> calloc(self._n, sizeof(float))
         self._d = <double*> calloc(2 * self._n, sizeof(double))
         self._order = <uint32_t*> calloc(self._n, sizeof(uint32_t))
-        if not self._x or not self._y or not self._unseen or not self._z or not self._d or not self._order:
+        if not self._fed or not self._x or not self._y or not self._unseen or not self._z or not self._d or not self._order:
             raise MemoryError
         point_at(self._x, fixed, stream._n_in, stream._slots_in, ids_input)
-        self._x[ids_input] = &self._fed
+        self._x[ids_input] = self._fed
         self._y[output] = self._z
 
     def __dealloc__(self):
+        free(self._fed)
         free(self._x)
         free(self._y)
         free(self._unseen)
@@ -121,7 +142,8 @@ cdef class TextLoop:
         free(self._d)
         free(self._order)
 
-    cdef void _feed(self) noexcept nogil:
+    cdef void _feed(self, int32_t id) noexcept nogil:
+        put_id(self._fed, self._slot, id)
         if self.stream._helpers:
             self.stream._prepare(1)
         ut_run(<ut_stream*> self.stream._stream, 1, self._x, self._y)
@@ -131,10 +153,9 @@ cdef class TextLoop:
         """Ids of a prompt, whose outputs nobody looks at: where there is no other input, a block of frames."""
         cdef Py_ssize_t i
         cdef const void* x = ids
-        if self.stream._n_in > 1:
+        if self.stream._n_in > 1 or self._slot.typenum != cnp.NPY_INT32:
             for i in range(n):
-                self._fed = ids[i]
-                self._feed()
+                self._feed(ids[i])
             return
         if self.stream._helpers:
             self.stream._prepare(n)
@@ -168,8 +189,7 @@ cdef class TextLoop:
         while at[0] < n:
             if self.id >= self._n_ids:
                 return NO_SUCH_ID
-            self._fed = self.id
-            self._feed()
+            self._feed(self.id)
             if self._bits:
                 chosen = draw(self._z, self._n, self._how, self._bits.next_double(self._bits.state), self._d,
                               self._d + self._n, self._order)
@@ -300,6 +320,9 @@ cdef class Rows:
 
     cdef void put(self, Py_ssize_t i, Py_ssize_t row, const void* frame) noexcept nogil:
         memcpy(<char*> self.x[i] + 4 * row * self.slots_in[i].size, frame, 4 * self.slots_in[i].size)
+
+    cdef void put_id(self, Py_ssize_t i, Py_ssize_t row, int32_t id) noexcept nogil:
+        put_id(<char*> self.x[i] + 4 * row * self.slots_in[i].size, &self.slots_in[i], id)
 
     cdef void step(self, Py_ssize_t n) noexcept nogil:
         ut_batch_run(self._batch, n, self.at, 1, <const void* const*> self.x, self.y)

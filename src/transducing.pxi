@@ -17,6 +17,7 @@ cdef class Joined:
     cdef readonly long long n_frames  # taken since the last reset
     cdef int _busy
     cdef Slot _slot  # of a frame
+    cdef Slot _ids_slot
     cdef object _frame_name
     cdef vector[int32_t] ids  # that no frame to come will change
 
@@ -35,7 +36,8 @@ cdef class Joined:
         self._frame_name = tuple(joiner.inputs)[frame_input]
         self.n_frame = ut_input(other, frame_input).size
         self.n_prediction = ut_output(m, prediction).size
-        if ut_input(m, ids_input).size != 1 or <Py_ssize_t> ut_input(other, prediction_input).size != self.n_prediction:
+        fill_slot(&self._ids_slot, ut_input(m, ids_input))
+        if not takes_ids(&self._ids_slot) or <Py_ssize_t> ut_input(other, prediction_input).size != self.n_prediction:
             raise InternalError("a transducer's models do not fit as they were checked to")
 
     cdef int _enter(self) except -1:
@@ -133,7 +135,7 @@ cdef class GreedyTransducer(Joined):
     """The largest logit at each call of the joiner."""
 
     cdef Stream _predictor, _joiner
-    cdef int32_t _fed
+    cdef void* _fed  # a frame of the input of ids
     cdef float* _prediction
     cdef float* _z
 
@@ -141,10 +143,11 @@ cdef class GreedyTransducer(Joined):
         self._predictor, self._joiner = Stream(self.predictor_model, 1), Stream(self.joiner_model, 1)
         self._prediction = <float*> calloc(self.n_prediction, sizeof(float))
         self._z = <float*> calloc(self.n, sizeof(float))
-        if not self._prediction or not self._z:
+        self._fed = calloc(self._ids_slot.size, 4)
+        if not self._fed or not self._prediction or not self._z:
             raise MemoryError
         point_at(self._predictor._x, self.predictor_fixed, self._predictor._n_in, self._predictor._slots_in, self.ids_input)
-        self._predictor._x[self.ids_input] = &self._fed
+        self._predictor._x[self.ids_input] = self._fed
         self._predictor._y[self.prediction] = self._prediction
         cdef Py_ssize_t i
         for i in range(self._joiner._n_in):
@@ -155,16 +158,17 @@ cdef class GreedyTransducer(Joined):
         self._restart()
 
     def __dealloc__(self):
+        free(self._fed)
         free(self._prediction)
         free(self._z)
 
-    cdef void _predict(self) noexcept nogil:
+    cdef void _predict(self, int32_t id) noexcept nogil:
+        put_id(self._fed, &self._ids_slot, id)
         ut_run(<ut_stream*> self._predictor._stream, 1, self._predictor._x, self._predictor._y)
 
     cdef void _restart(self) noexcept nogil:
         ut_stream_reset(<ut_stream*> self._predictor._stream)
-        self._fed = self.start
-        self._predict()
+        self._predict(self.start)
 
     cdef int _frame(self, const float* frame) except -1 nogil:
         cdef Py_ssize_t i, id
@@ -177,8 +181,7 @@ cdef class GreedyTransducer(Joined):
             if id == self.blank:
                 break
             self.ids.push_back(id)
-            self._fed = id
-            self._predict()
+            self._predict(id)
         return DONE
 
     def copy_from(self, GreedyTransducer other):
@@ -242,7 +245,7 @@ cdef class BeamTransducer(Joined):
 
     cdef void _predict(self, Py_ssize_t row, Py_ssize_t block, int32_t id) noexcept nogil:
         """Makes a state a row of the predictor's next step."""
-        self._predictor.put(self.ids_input, row, &id)
+        self._predictor.put_id(self.ids_input, row, id)
         self._predictor.at[row] = self._predictor.block(block)
 
     cdef void _restart(self) noexcept nogil:

@@ -255,6 +255,42 @@ def test_layers_that_remember_frames(cell):
         assert ids.tolist() == plain_sample(step(), prompt, 30, seed)
 
 
+def test_ids_as_the_place_of_a_one():
+    """The rows of a table, picked by W x in place of an embedding."""
+    rng, table = np.random.default_rng(3), np.random.default_rng(4).normal(size=(V, E)).astype(np.float32)
+    W, R = rng.normal(size=(4, H, E)), rng.normal(size=(4, H, H)) / 3
+    rest = [undertow.LSTM(W, R), undertow.Dense(3 * rng.normal(size=(V, H)))]
+    hot = undertow.Sequential([undertow.Dense(table.T), *rest])
+    ids = undertow.Sequential([undertow.Embedding(table), *rest])
+    given = {"input": "input"}
+    assert decode.greedy(hot, [3, 1, 2], 80, **given).tolist() == decode.greedy(ids, [3, 1, 2], 80).tolist()
+    how = {"temperature": 0.9, "seed": 3}
+    assert decode.sample(hot, 3, 80, **how, **given).tolist() == decode.sample(ids, 3, 80, **how).tolist()
+    for a, b in zip(decode.beam(hot, [3, 1], 5, 4, 30, **given), decode.beam(ids, [3, 1], 5, 4, 30), strict=True):
+        assert a.ids.tolist() == b.ids.tolist() and a.score == b.score
+    starts = [[1, 2], 3, [4, 5, 6]]
+    for a, b in zip(decode.batch(hot, starts, 30, end=7, **given), decode.batch(ids, starts, 30, end=7), strict=True):
+        assert a.tolist() == b.tolist()
+    with pytest.raises(ValueError, match=r"no input of one id, .*; input= names one of float32 that takes 1"):
+        decode.greedy(hot)
+    with pytest.raises(ValueError, match="start has the id 23: input input takes 0 to 22"):
+        decode.greedy(hot, 23, **given)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_predictor_that_takes_the_place_of_a_one(width):
+    rng, (_, joiner) = np.random.default_rng(3), transducer_models()
+    table = rng.normal(size=(V, E)).astype(np.float32)
+    cell = undertow.GRU(rng.normal(size=(3, H, E)), rng.normal(size=(3, H, H)) / 3, reset_after=False)
+    hot, ids = (undertow.Sequential([first, cell]) for first in (undertow.Dense(table.T), undertow.Embedding(table)))
+    texts = []
+    for predictor, given in ((hot, {"input": "input"}), (ids, {})):
+        t = decode.Transducer(predictor, joiner, width=width, max_symbols=3, **given)
+        t.push(frames(30))
+        texts.append([h.ids.tolist() for h in t.hypotheses])
+    assert texts[0] == texts[1] and len(set(texts[0][0])) > 3
+
+
 def test_models_that_see_what_is_to_come_are_refused():
     rng = np.random.default_rng(0)
     table, dense = undertow.Embedding(rng.normal(size=(V, E))), undertow.Dense(rng.normal(size=(V, E)))

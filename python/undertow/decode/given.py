@@ -71,9 +71,10 @@ def _ids_input(model: Model, name: str | None, inputs: Mapping[str, Any]) -> str
         if name not in model.inputs:
             raise KeyError(f"input: expected one of {listed(model.inputs)}, got {shown(name)}")
         value = model.inputs[name]
-        if value.dtype != "int32" or value.size != 1:
+        if value.dtype == "int32" and value.size != 1:
             raise ValueError(
-                f"input {shown(name)} takes {value.dtype} {value.shape}; expected one id, int32 of one element"
+                f"input {shown(name)} takes {value.dtype} {value.shape}; expected one id, int32 of one element, or "
+                "float32 with a place for each id"
             )
         return name
     names = [n for n, v in model.inputs.items() if v.dtype == "int32" and v.size == 1 and n not in inputs]
@@ -82,7 +83,10 @@ def _ids_input(model: Model, name: str | None, inputs: Mapping[str, Any]) -> str
     if names:
         raise ValueError(f"{listed(names)} take ids: say which is fed what the model says, as input={names[0]!r}")
     taken = ", ".join(f"{shown(n)} takes {v.dtype} {v.shape}" for n, v in model.inputs.items())
-    raise ValueError(f"model {quoted(model.name)} has no input of one id, int32 of one element: {taken}")
+    raise ValueError(
+        f"model {quoted(model.name)} has no input of one id, int32 of one element: {taken}; "
+        "input= names one of float32 that takes 1 at the place of an id and 0 elsewhere"
+    )
 
 
 def output_of(model: Model, name: str | None, said: str) -> str:
@@ -112,6 +116,11 @@ def _frame(x: Any, value: Value, n: int | None) -> np.ndarray:
     return frame.copy()
 
 
+def n_ids_of(ids: Value) -> int:
+    """Ids that an input takes, as whole numbers or as places of a 1."""
+    return (ids.n_ids or 0) if ids.dtype == "int32" else ids.size
+
+
 def takes(ids: Value) -> str:
     return f"input {shown(ids.name)} takes"
 
@@ -130,7 +139,7 @@ def prompt_of(start: Any, ids: Value) -> np.ndarray:
         raise ValueError("start is empty: expected at least one id to feed first")
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise TypeError(f"start must be an id or a sequence of them, whole numbers, got {array.dtype} {array.shape}")
-    n = ids.n_ids or 0
+    n = n_ids_of(ids)
     if not (array.min() >= 0 and array.max() < n):
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"start has the id {wrong}: {takes(ids)} 0 to {n - 1}")

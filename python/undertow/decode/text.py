@@ -21,6 +21,7 @@ from .given import (
     end_of,
     fed_of,
     model_of,
+    n_ids_of,
     prompt_of,
     prompts_of,
     sampling_of,
@@ -66,7 +67,8 @@ def greedy(
         start: what is fed first: an id, or a prompt of several, of which the last leads to the first id.
         steps: ids to choose at most.
         end: the id that ends the text; it is the last one then. Without it, or if it does not come, there are `steps`.
-        input: the input that takes ids, where the model has several of whole numbers.
+        input: the input that takes ids, where the model has several of whole numbers, or none: one of float32 is given
+            1 at the place of the id and 0 elsewhere.
         output: the output that holds the logits, where there are several.
         inputs: a frame for each other input, the same at each step: an encoder's memory, a speaker.
 
@@ -344,6 +346,6 @@ def _refusal(how: int, fed: Fed, where: str, ids: np.ndarray | None, id: int | N
     said = "an id" if id is None else f"id {id}"
     return DecodeError(
         f"{where}: {name}, of {fed.logits.size} ids, gave {said} that cannot be fed: {takes(fed.ids)} 0 to "
-        f"{(fed.ids.n_ids or 0) - 1}; where it ends a text, say end=",
+        f"{n_ids_of(fed.ids) - 1}; where it ends a text, say end=",
         ids=ids,
     )

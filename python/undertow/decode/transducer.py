@@ -14,7 +14,7 @@ from ..errors import DecodeError, ShapeError
 from ..ir.graph import Value
 from ..model import Model
 from ..stream import BeamTransducer, GreedyTransducer
-from .given import are_probabilities, checked_id, checked_width, fed_of, fixed_frames, output_of, takes
+from .given import are_probabilities, checked_id, checked_width, fed_of, fixed_frames, n_ids_of, output_of, takes
 from .text import Hypothesis
 
 
@@ -88,12 +88,12 @@ class Transducer:
         self._logits = joiner.outputs[logits]
         self._blank = checked_id(blank, "blank", self._logits.size, f"the joiner's output {shown(logits)}")
         first = checked_id(
-            self._blank if start is None else start, "start", fed.ids.n_ids or 0, f"input {shown(fed.ids.name)}"
+            self._blank if start is None else start, "start", n_ids_of(fed.ids), f"input {shown(fed.ids.name)}"
         )
-        if self._logits.size > (fed.ids.n_ids or 0) + (self._blank == self._logits.size - 1):
+        if self._logits.size > n_ids_of(fed.ids) + (self._blank == self._logits.size - 1):
             raise ValueError(
                 f"the joiner's output {shown(logits)} has {self._logits.size} ids, but {takes(fed.ids)} only "
-                f"{fed.ids.n_ids}: its symbols could not be fed"
+                f"{n_ids_of(fed.ids)}: its symbols could not be fed"
             )
         if (max_symbols := index(max_symbols)) < 1:
             raise ValueError(f"max_symbols is {max_symbols}, expected at least 1")
