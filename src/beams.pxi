@@ -106,24 +106,38 @@ cdef class BeamLoop:
         Returns: how it ended, as `TextLoop.choose` says it.
         """
         cdef const int32_t* given = <const int32_t*> cnp.PyArray_DATA(prompt)
-        cdef Py_ssize_t n = cnp.PyArray_SIZE(prompt), i
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(prompt) - 1, done = 0
         cdef int how = DONE
+        cdef Slices slices
+        slices.begin(self.rows.multiply_adds, 1)
         self.rows.at[0] = self.rows.block(0)
-        for i in range(n - 1):
-            with nogil:
-                self.rows.put_id(self._ids_input, 0, given[i])
-                self.rows.step(1)
-            if i % LOOK_EVERY == 0:
-                PyErr_CheckSignals()
-        self._last[0] = given[n - 1]
-        while self.n_steps < n_steps:
-            with nogil:
-                how = self._advance(end)
-            if how != DONE or not self._alive():
-                break
-            self.n_steps += 1
-            if self.n_steps % LOOK_EVERY == 0:
-                PyErr_CheckSignals()
+        self._last[0] = given[n]
+        with nogil:
+            while done < n:
+                self._feed(given + done, slices.next(n - done), &done)
+                if done < n and slices.look():
+                    with gil:
+                        PyErr_CheckSignals()
+            while self.n_steps < n_steps and how == DONE and self._alive():
+                how = self._search(slices.next(n_steps - self.n_steps), end)
+                if how == DONE and self.n_steps < n_steps and slices.look():
+                    with gil:
+                        PyErr_CheckSignals()
+        return how
+
+    cdef void _feed(self, const int32_t* ids, Py_ssize_t n, Py_ssize_t* done) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(n):
+            self.rows.put_id(self._ids_input, 0, ids[i])
+            self.rows.step(1)
+        done[0] += n
+
+    cdef int _search(self, Py_ssize_t n, long long end) except -1 nogil:
+        cdef int how = DONE
+        while n and how == DONE and self._alive():
+            how = self._advance(end)
+            self.n_steps += how == DONE
+            n -= 1
         return how
 
     cdef bint _alive(self) noexcept nogil:

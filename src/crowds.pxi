@@ -2,6 +2,9 @@
 # Several texts of one model at once, which share each read of the weights. A part of stream.pyx; undertow/decode checks what
 # it is given.
 
+cdef Py_ssize_t UNBOUNDED = 1 << 62
+
+
 cdef class CrowdLoop:
     """As many streams as prompts, each fed its prompt and then what it says, until it ends.
 
@@ -65,13 +68,18 @@ cdef class CrowdLoop:
     def run(self, Py_ssize_t n_steps, long long end):
         """Choose at most n_steps ids for each. Returns: how it ended, as `TextLoop.choose` says it."""
         cdef int how = DONE
-        cdef Py_ssize_t i = 0
-        while self._n_live and n_steps and how == DONE:
-            with nogil:
-                how = self._advance(n_steps, end)
-            i += 1
-            if i % LOOK_EVERY == 0:
-                PyErr_CheckSignals()
+        cdef Py_ssize_t some
+        cdef Slices slices
+        slices.begin(self.rows.multiply_adds, 1)
+        with nogil:
+            while self._n_live and n_steps and how == DONE:
+                some = slices.next(UNBOUNDED)
+                while some and self._n_live and how == DONE:
+                    how = self._advance(n_steps, end)
+                    some -= 1
+                if slices.look():
+                    with gil:
+                        PyErr_CheckSignals()
         return how
 
     cdef int _advance(self, Py_ssize_t n_steps, long long end) except -1 nogil:

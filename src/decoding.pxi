@@ -30,9 +30,6 @@ cdef extern from "numpy/random/bitgen.h" nogil:
         void* state
         double (*next_double)(void*) noexcept nogil
 
-cdef enum:
-    LOOK_EVERY = 64  # timesteps after which Ctrl-C is answered
-
 cdef enum:  # how a loop ended
     DONE = 0
     NO_NUMBERS = 1
@@ -171,18 +168,22 @@ cdef class TextLoop:
     def prompt(self, cnp.ndarray ids):
         """Feed int32 ids of the model's range but the last, which the first choice feeds."""
         cdef const int32_t* given = <const int32_t*> cnp.PyArray_DATA(ids)
-        cdef Py_ssize_t n = cnp.PyArray_SIZE(ids), i = 0, stop
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(ids) - 1, done = 0, some
+        cdef Slices slices
+        slices.begin(self.stream._multiply_adds, self.stream._whole_block)
         self._begin()
         try:
-            while i < n - 1:
-                stop = min(n - 1, i + LOOK_EVERY)
-                with nogil:
-                    self._feed_all(given + i, stop - i)
-                i = stop
-                PyErr_CheckSignals()
+            with nogil:
+                while done < n:
+                    some = slices.next(n - done)
+                    self._feed_all(given + done, some)
+                    done += some
+                    if done < n and slices.look():
+                        with gil:
+                            PyErr_CheckSignals()
         finally:
             self.stream._busy = 0
-        self.id = given[n - 1]
+        self.id = given[n]
 
     cdef int _choose(self, int32_t* out, Py_ssize_t n, Py_ssize_t* at, long long end) noexcept nogil:
         cdef Py_ssize_t chosen
@@ -216,15 +217,23 @@ cdef class TextLoop:
 
     cdef tuple _fill(self, cnp.ndarray out, long long end):
         cdef int32_t* ids = <int32_t*> cnp.PyArray_DATA(out)
-        cdef Py_ssize_t n = cnp.PyArray_SIZE(out), at = 0, stop
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(out), at = 0
         cdef int how = DONE
+        cdef Slices slices
         self._begin()
         try:
-            while at < n and how == DONE and not (at and self.id == end):
-                stop = min(n, at + LOOK_EVERY)
-                with nogil:
-                    how = self._choose(ids, stop, &at, end)
-                PyErr_CheckSignals()
+            if n == 1 and not self.stream._release:  # as a step: giving up the GIL would cost as much
+                how = self._choose(ids, n, &at, end)
+                return at, how
+            slices.begin(self.stream._multiply_adds, 1)
+            with nogil:
+                while at < n:
+                    how = self._choose(ids, at + slices.next(n - at), &at, end)
+                    if how != DONE or at == n or self.id == end:
+                        break
+                    if slices.look():
+                        with gil:
+                            PyErr_CheckSignals()
         finally:
             self.stream._busy = 0
         return at, how
@@ -240,6 +249,7 @@ cdef class Rows:
     cdef const ut_model* _m
     cdef Py_ssize_t n
     cdef size_t state_bytes
+    cdef unsigned long long multiply_adds  # of a step of all rows
     cdef char* _states
     cdef void* _memory
     cdef ut_batch* _batch
@@ -261,6 +271,7 @@ cdef class Rows:
             model.stream()  # raises, naming the node
         self.n = n
         self.state_bytes = info.state_bytes
+        self.multiply_adds = info.multiply_adds * n
         self._n_in = info.n_inputs
         self._n_out = info.n_outputs
         n_bytes = ut_batch_bytes(self._m, n)

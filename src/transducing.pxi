@@ -16,6 +16,8 @@ cdef class Joined:
     cdef Py_ssize_t max_symbols
     cdef readonly long long n_frames  # taken since the last reset
     cdef int _busy
+    cdef bint _release
+    cdef unsigned long long _multiply_adds  # of a frame that gives one symbol
     cdef Slot _slot  # of a frame
     cdef Slot _ids_slot
     cdef object _frame_name
@@ -26,7 +28,13 @@ cdef class Joined:
                   int32_t start, int32_t blank, Py_ssize_t max_symbols, *_):
         cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(predictor._capsule, b"undertow.model.1")
         cdef const ut_model* other = <const ut_model*> PyCapsule_GetPointer(joiner._capsule, b"undertow.model.1")
+        cdef ut_info info
         self.predictor_model, self.joiner_model = predictor, joiner
+        self._release = predictor.file_bytes + joiner.file_bytes > 262144
+        ut_model_info(m, &info)
+        self._multiply_adds = info.multiply_adds
+        ut_model_info(other, &info)
+        self._multiply_adds += 2 * info.multiply_adds
         self.predictor_fixed, self.joiner_fixed = predictor_fixed, joiner_fixed
         self.ids_input, self.prediction = ids_input, prediction
         self.frame_input, self.prediction_input, self.logits = frame_input, prediction_input, logits
@@ -65,7 +73,7 @@ cdef class Joined:
 
         Returns: the ids that are settled now, and how it ended, as `TextLoop.choose` says it.
         """
-        cdef Py_ssize_t before, taken = 0, stop, n = 1
+        cdef Py_ssize_t before, n = 1
         cdef int how = DONE
         cdef const float* frame
         if not fits(frames, &self._slot, 0):
@@ -76,18 +84,39 @@ cdef class Joined:
         self._enter()
         try:
             before = self.ids.size()
-            while taken < n and how == DONE:
-                stop = min(n, taken + LOOK_EVERY)
-                with nogil:
-                    while taken < stop and how == DONE:
-                        how = self._frame(frame)
-                        frame += self.n_frame
-                        taken += 1
-                        self.n_frames += how == DONE
-                PyErr_CheckSignals()
+            if n == 1 and not self._release:  # as a step: giving up the GIL would cost as much
+                how = self._frames(frame, 1)
+            else:
+                how = self._look_and_go(frame, n)
             return self._settled(before), how
         finally:
             self._busy = 0
+
+    cdef int _look_and_go(self, const float* frame, Py_ssize_t n) except -1:
+        """Frames without the GIL; between them Ctrl-C is answered."""
+        cdef Py_ssize_t some
+        cdef int how = DONE
+        cdef Slices slices
+        slices.begin(self._multiply_adds, 1)
+        with nogil:
+            while n and how == DONE:
+                some = slices.next(n)
+                how = self._frames(frame, some)
+                frame += some * self.n_frame
+                n -= some
+                if n and slices.look():
+                    with gil:
+                        PyErr_CheckSignals()
+        return how
+
+    cdef int _frames(self, const float* frame, Py_ssize_t n) except -1 nogil:
+        cdef int how = DONE
+        while n and how == DONE:
+            how = self._frame(frame)
+            self.n_frames += how == DONE
+            frame += self.n_frame
+            n -= 1
+        return how
 
     cdef object _array(self, const vector[int32_t]& more, Py_ssize_t first):
         """Settled ids from the `first` on, and more."""
@@ -215,6 +244,7 @@ cdef class BeamTransducer(Joined):
 
     def __cinit__(self, *given):
         self.width, self._merge, self._probabilities = given[12], given[13], given[14]
+        self._multiply_adds *= self.width
         self._predictor = Rows(self.predictor_model, self.width, self.prediction, self.predictor_fixed)
         self._joiner = Rows(self.joiner_model, self.width, self.logits, self.joiner_fixed)
         self._heirs = Heirs(self.width)

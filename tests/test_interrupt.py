@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from networks import cell
+from undertow import decode
 from undertow.ir.graph import Graph
 from undertow.model import Model
 
@@ -226,3 +227,36 @@ def test_a_whole_sequence_stops_too(op):
     (whole,) = [y for y in heard if not isinstance(y, str)]
     np.testing.assert_array_equal(whole, model.run(X[:20_000]))
     assert few.shape == (N, 3)
+
+
+def test_decoders_stop_between_ids_and_frames():
+    rng, n = np.random.default_rng(3), 64
+    g = Graph("long")
+    (h,) = cell(g, rng, "gru", g.add("embedding", [g.input("ids", (), "int32")], weights={"table": np.eye(n)}), n)
+    g.output("y", g.add("dense", [h], weights={"W": rng.normal(size=(n, n))}))
+    model, joiner = Model.from_graph(g), Graph("joiner")
+    both = [joiner.input("encoded", n), joiner.input("predicted", n)]
+    joiner.output("y", joiner.add("add", both))
+    stream = model.stream()
+    assert stopped(lambda: decode.greedy(stream, 0, 10**12))
+    assert stream.position > 0
+    before = stream.position
+    assert decode.greedy(stream, 0, 5).size == 5 and stream.position == before + 5
+    prompt = np.zeros(10_000_000, np.int32)
+    for call in (
+        lambda: decode.greedy(stream, prompt, 1),
+        lambda: decode.beam(model, prompt, width=2),
+        lambda: decode.beam(model, 0, width=2, steps=10**12),
+        lambda: decode.batch(model, [0, 1], 10**12),
+    ):
+        assert stopped(call)
+    X = rng.normal(size=(200_000, n)).astype(np.float32)
+    for width in (1, 3):
+        t = decode.Transducer(model, Model.from_graph(joiner), width=width)
+        assert stopped(lambda t=t: t.push(X), after=0.08)
+        taken = t.n_frames
+        assert 0 < taken < len(X)
+        t.push(X[taken : taken + 50])
+        whole = decode.Transducer(model, Model.from_graph(joiner), width=width)
+        whole.push(X[: taken + 50])
+        assert t.ids.tobytes() == whole.ids.tobytes()

@@ -168,7 +168,7 @@ def end_of(end: int | None, logits: Value) -> int:
 def checked_steps(steps: int) -> int:
     if (n := index(steps)) < 0:
         raise ValueError(f"steps is {n}, expected at least 0")
-    return n
+    return min(n, 2**62)
 
 
 def checked_width(width: int) -> int:
