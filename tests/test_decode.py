@@ -102,7 +102,7 @@ def plain_greedy(step, prompt, steps, end=None):
     for id in prompt[:-1]:
         step(id)
     id = prompt[-1]
-    while len(ids) < steps and id != end:
+    while len(ids) < steps and not (ids and id == end):
         id = int(step(id).argmax())
         ids.append(id)
     return ids
@@ -126,7 +126,7 @@ def plain_sample(step, prompt, steps, seed, temperature=1.0, top_k=None, top_p=N
     for id in prompt[:-1]:
         step(id)
     id = prompt[-1]
-    while len(ids) < steps and id != end:
+    while len(ids) < steps and not (ids and id == end):
         id = plain_choice(step(id), temperature, top_k, top_p, rng.random())
         ids.append(id)
     return ids
@@ -137,11 +137,11 @@ def plain_beam(step, prompt, end, width, steps, penalty=0.0):
         step(id)
     beams = [((), 0.0, 0.0, step, prompt[-1])]
     for n in range(1, steps + 1):
-        if all(last == end for *_, last in beams):
+        if n > 1 and all(last == end for *_, last in beams):
             break
         candidates = []
         for parent, (ids, score, rank, at, last) in enumerate(beams):
-            if last == end:
+            if ids and last == end:
                 candidates.append((-rank, parent, -1, ids, score, at))
                 continue
             at = at.fork()
@@ -318,6 +318,16 @@ def test_a_text_ends_with_its_end():
     assert decode.greedy(model, 3, 100, end=never).tolist() == whole
     assert list(decode.tokens(model, 3, end=end)) == whole[: first + 1]
     assert decode.greedy(model, 3, 0).tolist() == []
+
+
+def test_a_start_that_is_the_end_too():
+    """As of models of which one id stands between texts."""
+    model = text_model()
+    end = int(decode.greedy(model, 3, 100)[20])
+    assert decode.greedy(model, end, 100, end=end).tolist() == plain_greedy(Plain(model.stream()), [end], 100, end)
+    assert decode.batch(model, [end], 100, end=end)[0].tolist() == decode.greedy(model, end, 100, end=end).tolist()
+    assert list(decode.tokens(model, end, 100, end=end)) == decode.greedy(model, end, 100, end=end).tolist()
+    check_hypotheses(decode.beam(model, end, end, 3, 20), plain_beam(Plain(model.stream()), [end], end, 3, 20))
 
 
 def test_longer_than_the_room_that_is_taken_at_first():
