@@ -148,7 +148,8 @@ bool log_probabilities(const float* z, size_t n, bool probabilities, double* d) 
   return true;
 }
 
-ptrdiff_t draw(const float* z, size_t n, const Sampling& how, double u, double* d, double* w, uint32_t* order) noexcept {
+ptrdiff_t draw(const float* z, size_t n, const Sampling& how, double u, double* d, double* w,
+               uint32_t* order) noexcept {
   const double largest = widen(z, n, how.probabilities, d);
   if (largest != largest) return -1;
   size_t kept = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What decoders compute from the logits of a timestep. No Python, no libm: exp and log are sums and products of doubles in
-// the order that is written in logits.cpp, so an id that is chosen, and a score, is the same on every platform.
+// What decoders compute from the logits of a timestep. No Python, no libm: exp and log are sums and products of doubles
+// in the order that is written in logits.cpp, so an id that is chosen, and a score, is the same wherever doubles are
+// rounded after each operation, which is everywhere but in x87 code.
 #ifndef UNDERTOW_SRC_LOGITS_H_
 #define UNDERTOW_SRC_LOGITS_H_
 
@@ -10,7 +11,7 @@
 // e^x for x <= 0, within 2 ulp; 0 below -708.
 double exp_of(double x) noexcept;
 
-// The natural logarithm of a normal number above 0, within 2 ulp.
+// The natural logarithm of a normal number above 0, within 3 ulp.
 double log_of(double x) noexcept;
 
 // log(e^a + e^b); neither may be NaN or +inf.
@@ -34,9 +35,9 @@ struct Sampling {
   bool probabilities;
 };
 
-// The id at the point u of [0, 1) among those that are left, of which id i has the weight e^((z[i] - max) / temperature);
-// -1 as log_probabilities gives false. First the top_k largest are left, of equal ones the lower ids; of these the fewest,
-// in that order, whose weights are top_p of theirs. d, w: room for n; order: as well.
+// The id at the point u of [0, 1) among those that are left, of which id i has the weight
+// e^((z[i] - max) / temperature); -1 as log_probabilities gives false. First the top_k largest are left, of equal ones
+// the lower ids; of these the fewest, in that order, whose weights are top_p of theirs. d, w: room for n; order: as well.
 ptrdiff_t draw(const float* z, size_t n, const Sampling& how, double u, double* d, double* w, uint32_t* order) noexcept;
 
 // A hypothesis with one more id, or as it stands.
