@@ -315,6 +315,22 @@ def test_what_is_called_like_no_frame_may_be_the_state_that_the_only_output_is(n
     assert list(undertow.load(path, states={name: "25"}).inputs) == ["x"]
 
 
+@pytest.mark.parametrize("name", ["pred", "m", "query", "ctx"])
+def test_logits_are_no_state(name, tmp_path, rng):
+    """The joiner of a transducer: what a choice is made of is given back to no step, whatever its size."""
+    for returned in ("logits", "joint_logit"):
+        model = undertow.load(cell_file(tmp_path, rng, name, returned))
+        assert (sorted(model.inputs), list(model.states)) == (sorted([name, "x"]), [])
+
+
+@pytest.mark.parametrize(("name", "returned"), [("last", "logits"), ("previous", "logits"), ("hidden", "logits")])
+def test_logits_may_be_the_state_of_what_is_of_the_step_before(name, returned, tmp_path, rng):
+    path = cell_file(tmp_path, rng, name, returned)
+    with pytest.raises(undertow.UnsupportedError, match="the only output could return it"):
+        undertow.load(path)
+    assert list(undertow.load(path, states={name: returned}).inputs) == ["x"]
+
+
 # -- recurrences that end with their first step -----------------------------------------------------------------------
 
 

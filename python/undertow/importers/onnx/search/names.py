@@ -50,6 +50,8 @@ _ASIDE = _of(
     """embedding embeddings vector value values tensor node result cond condition context query key keys speaker
     style mask weight weights prob probs logits"""
 )
+#: what a choice is made of, which no next step is given back
+_CHOICES = _of("logit logits")
 #: what settings are called, where nothing else says that they come back
 _SETTINGS = _of(
     """gain gains knob knobs control controls param params scale temperature goal goals command commands target
@@ -176,6 +178,15 @@ def is_no_memory(name: str) -> bool:
     told = is_frame(name) or bool(words & _ASIDE)
     numbered = any(word.isdigit() for word in words)
     return bool(words & _SETTINGS or (told and not numbered)) and not (is_before(name) or is_state(name))
+
+
+def is_choice(name: str) -> bool:
+    """Whether an output's name says that a choice is made of it: that no step remembers it.
+
+    >>> is_choice("logits"), is_choice("context")
+    (True, False)
+    """
+    return bool(_CHOICES & set(_words(name))) and not is_state(name)
 
 
 def is_input(name: str) -> bool:
@@ -309,6 +320,7 @@ __all__ = [
     "is_batch",
     "is_before",
     "is_beside",
+    "is_choice",
     "is_frame",
     "is_input",
     "is_letter",

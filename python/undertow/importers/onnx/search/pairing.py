@@ -17,6 +17,7 @@ from .names import (
     is_aside,
     is_before,
     is_beside,
+    is_choice,
     is_frame,
     is_input,
     is_letter,
@@ -414,11 +415,14 @@ def _returned_alone(possible: Possible, named: dict[str, str]) -> list[Pair]:
 
 def _may_be_state(possible: Possible, name: str) -> bool:
     """Whether an input that the only output could return may be its state: where it is called like no frame, and like
-    nothing that stands beside one; or is called alike, mel_in and mel_out, beside another that is the frame.
+    nothing that stands beside one; or is called alike, mel_in and mel_out, beside another that is the frame. Logits are
+    the state of an input alone that is called of the step before, or like them.
     """
+    (output,) = possible.program.outputs
+    if is_choice(output) and not is_before(name) and strength(name, output) is Strength.NONE:
+        return False
     if not is_no_memory(name):
         return True
-    (output,) = possible.program.outputs
     beside = [port.name for port in possible.program.inputs if port.name != name]
     alike = strength(name, output) > Strength.NONE
     return alike and not is_input(name) and any(map(is_input, beside))
