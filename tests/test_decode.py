@@ -692,10 +692,33 @@ def test_frames_that_lead_to_nan_are_refused_and_named():
         t.push(frames(4))
 
 
+def ids_again():
+    g = Graph("again")
+    g.output("same", g.input("ids", (), "int32"))
+    return undertow.Model.from_graph(g)
+
+
+def text_pairs():
+    rng, g = np.random.default_rng(0), Graph("pairs")
+    g.output("logits", g.add("reshape", [embedded(g, rng, shape=(2,))], attrs={"shape": (2 * E,)}))
+    return undertow.Model.from_graph(g)
+
+
 MODEL = text_model()
 PREDICTOR, JOINER = transducer_models()
 REFUSED = {
     "no model": (lambda: decode.greedy("x.onnx"), TypeError, "expected an undertow.Model or a Stream of one, got str"),
+    "a pool": (lambda: decode.greedy(MODEL.pool(2)), TypeError, r"got Pool; batch\(model, starts\) decodes several"),
+    "ids of several elements": (
+        lambda: decode.greedy(text_pairs(), input="ids"),
+        ValueError,
+        r"input ids takes int32 \(2,\); expected one id",
+    ),
+    "no logits": (
+        lambda: decode.greedy(ids_again()),
+        ValueError,
+        r"output same gives int32 \(\), expected float32: logits to choose from",
+    ),
     "no ids": (
         lambda: decode.greedy(undertow.load(undertow.example("digits"))),
         ValueError,

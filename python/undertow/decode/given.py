@@ -13,7 +13,7 @@ from .. import _inputs
 from .._text import listed, quoted, shown
 from ..ir.graph import Graph, Value
 from ..model import Model
-from ..stream import Stream
+from ..stream import Pool, Stream
 
 #: hypotheses
 _WIDEST = 1024
@@ -40,7 +40,8 @@ def model_of(source: Any) -> Model:
         return source.model
     if isinstance(source, Model):
         return source
-    raise TypeError(f"expected an undertow.Model or a Stream of one, got {type(source).__name__}")
+    hint = "; batch(model, starts) decodes several prompts together" if isinstance(source, Pool) else ""
+    raise TypeError(f"expected an undertow.Model or a Stream of one, got {type(source).__name__}{hint}")
 
 
 def fed_of(
@@ -94,7 +95,13 @@ def output_of(model: Model, name: str | None, said: str) -> str:
         raise ValueError(f"model {quoted(model.name)} has the outputs {listed(model.outputs)}: say which, as {said}=")
     if name is not None and name not in model.outputs:
         raise KeyError(f"{said}: expected one of {listed(model.outputs)}, got {shown(name)}")
-    return next(iter(model.outputs)) if name is None else name
+    name = next(iter(model.outputs)) if name is None else name
+    value = model.outputs[name]
+    if value.dtype != "float32":
+        raise ValueError(
+            f"output {shown(name)} gives {value.dtype} {value.shape}, expected float32: logits to choose from"
+        )
+    return name
 
 
 def fixed_frames(
