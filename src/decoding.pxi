@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Decoders' loops over one stream: its ids are fed back without an array made on the way. A part of stream.pyx; what is
-# public of them, with the checks of arguments, is undertow/decode.py.
+# public of them, with the checks of arguments, is in undertow/decode.
 
 cdef extern from "logits.h" nogil:
     ctypedef struct Sampling:

@@ -286,11 +286,11 @@ class Copies:
         """How many inputs of two nodes are made alike."""
         given, agree = self.given, 0
         for a, b in zip(node.inputs, other.inputs, strict=True):
-            made, made_too = given.producer.get(a), given.producer.get(b)
-            if made is None or made_too is None:
+            maker, peer = given.producer.get(a), given.producer.get(b)
+            if maker is None or peer is None:
                 agree += a == b or given.same(a, b)
             else:
-                agree += alike(made, made_too) and given.same_constants(made, made_too, False)
+                agree += alike(maker, peer) and given.same_constants(maker, peer, False)
         return agree
 
     def _leave_out(self, column: Column, name: str) -> None:
