@@ -10,8 +10,8 @@ import numpy as np
 
 import undertow
 from undertow import passes
-from undertow.graph import Graph
 from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 
 from .clock import Statement, measure
 from .report import Table

@@ -6,8 +6,8 @@ from math import prod
 import numpy as np
 
 from bounds import Ball, activation, add, div, exact, mul, mul_add, normal, rounded, total
-from undertow.graph import Graph
 from undertow.ir.activations import KINDS, Activation
+from undertow.ir.graph import Graph
 from undertow.ir.ops.programs import INPUT, LAST, OUTPUT, ROWS, STATE, Instruction, Operand, Program, dense_strides
 
 BINARY = ("add", "sub", "mul", "div", "max", "min", "greater", "less", "equal", "greater_equal", "less_equal")

@@ -81,6 +81,11 @@ def _layer(b: Builder, n: int) -> tuple[list[Layer], int]:
     return [simple.get(kind, ut.Activate(b.activation(TAME)))], n
 
 
+def _graph(layers: list[Layer], b: Builder) -> Graph:
+    """A graph that `Model.from_graph` takes as it stands, for tests of what passes do to it."""
+    return build_sequential(layers, f"random_{b.seed}").plain()
+
+
 def chain(b: Builder) -> Graph:
     """One layer after the other, through `build_sequential`."""
     if b.chance(0.2):
@@ -94,14 +99,14 @@ def chain(b: Builder) -> Graph:
         layers += more
     if b.chance(0.3):
         layers.append(b.one_of((ut.Softmax, ut.LogSoftmax))())
-    return build_sequential(layers, f"random_{b.seed}")
+    return _graph(layers, b)
 
 
 def strided(b: Builder, *, one_out: bool) -> Graph:
     """Convolutions that stride along time: frames of several timesteps in, and of one out, or of several too."""
     if not one_out:
         made, _ = _conv(b, b.size(17), "causal", int(b.rng.integers(1, 4)), int(b.rng.integers(2, 4)))
-        return build_sequential([made, ut.Activate("tanh")], f"random_{b.seed}")
+        return _graph([made, ut.Activate("tanh")], b)
     n, strides = b.size(17), [int(b.rng.integers(2, 4)) for _ in range(int(b.rng.integers(1, 3)))]
     layers: list[Layer] = []
     for i, stride in enumerate(strides):
@@ -112,4 +117,4 @@ def strided(b: Builder, *, one_out: bool) -> Graph:
     layers.append(made)
     if b.chance(0.5):
         layers += _layer(b, n)[0]
-    return build_sequential(layers, f"random_{b.seed}")
+    return _graph(layers, b)

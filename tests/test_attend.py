@@ -9,8 +9,8 @@ from frames import assert_same_bits, cut
 from onnx_files import model_of, node, onnxruntime, save
 from undertow import passes, reference
 from undertow.errors import ShapeError
-from undertow.graph import Graph
 from undertow.ir.activations import Activation
+from undertow.ir.graph import Graph
 from undertow.model import Model
 from undertow.passes.attention import attend as find_attention
 

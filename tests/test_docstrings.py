@@ -14,13 +14,13 @@ import pytest
 
 import undertow
 from undertow import audio, decode
-from undertow.graph import Node, State, Value
+from undertow.graph import Node, Register, State, Symbol, Value
 from undertow.inspect.trace import Trace
 from undertow.ir.activations import KINDS
 from undertow.states import LSTMState, StateView
 
-#: made by methods of a model, never by who uses them: what their constructors take is not said
-MADE_BY_A_MODEL = {"Stream", "Pool", "Model", "StateView", "Trace"}
+#: made by methods of a model or graph, never by who uses them: what their constructors take is not said
+MADE_BY_A_MODEL = {"Stream", "Pool", "Model", "StateView", "Trace", "Symbol", "Register"}
 #: parameters without a meaning of their own: `load` takes them to refuse them
 NO_MEANING = {"self", "cls", ("load", "unknown")}
 
@@ -28,7 +28,7 @@ PUBLIC = {name: getattr(undertow, name) for name in undertow.__all__ if name not
 PUBLIC |= {f"audio.{name}": getattr(audio, name) for name in audio.__all__}
 PUBLIC |= {f"decode.{name}": getattr(decode, name) for name in decode.__all__}
 #: what streams, pools and graphs give
-PUBLIC |= {cls.__name__: cls for cls in (StateView, LSTMState, Trace, Node, State, Value)}
+PUBLIC |= {cls.__name__: cls for cls in (StateView, LSTMState, Trace, Node, Register, State, Symbol, Value)}
 
 
 def members(cls):

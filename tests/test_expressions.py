@@ -10,7 +10,7 @@ import programs
 import undertow
 from frames import assert_same_bits
 from undertow import reference
-from undertow.graph import Graph
+from undertow.ir.graph import Graph
 from undertow.ir.ops.programs import (
     CODES,
     INPUT,
@@ -37,7 +37,7 @@ def pair(seed: int, most: int = 300):
     starts = [rng.normal(size=n).astype(np.float32) if rng.random() < 0.5 else None for n in states]
     graphs = []
     for whole in (True, False):
-        g = undertow.Graph(f"program_{seed}")
+        g = Graph(f"program_{seed}")
         xs = [g.input(f"x{i}", n) for i, n in enumerate(inputs)]
         names = [g.state(f"s{i}.value", n, start) for i, (n, start) in enumerate(zip(states, starts, strict=True))]
         if whole:

@@ -23,9 +23,9 @@ from .errors import (
     UnsupportedError,
 )
 from .export import export_c
+from .graph import Graph
 from .importers.torch import from_torch
 from .ir.activations import Activation
-from .ir.graph import Graph
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .loading import load

@@ -8,7 +8,8 @@ the keys that they are; only what is shown changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 #: characters of one name that are shown, and of one line
 MAX_NAME = 200
@@ -49,6 +50,18 @@ def listed(names: Iterable[object]) -> str:
 def lines(text: str) -> str:
     """`text` of several lines, which are ours: only their ends stay what they are."""
     return text if text.isprintable() else "\n".join(map(escaped, text.split("\n")))
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """What to add to "there is no such name": those that are near it.
+
+    >>> nearest("multiply", ["add", "mul", "max"])
+    "; did you mean 'mul'?"
+    """
+    lower = name.lower()
+    near = [k for k in known if len(k) > 2 and len(lower) > 2 and (lower.startswith(k) or k.startswith(lower))]
+    near = sorted(near, key=len, reverse=True) or get_close_matches(lower, known, 2, 0.7)
+    return f"; did you mean {' or '.join(map(repr, near[:2]))}?" if near else ""
 
 
 def cause(error: BaseException) -> BaseException | None:

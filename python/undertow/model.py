@@ -18,11 +18,13 @@ from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
 from ._text import quoted
 from .compile import compile_graph
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
+from .graph import Graph as Handwritten
 from .inspect import describe, notebook
 from .ir import superframes
 from .ir.graph import Graph, State, Value
 from .ir.ops import OPS
 from .ir.origin import Origin
+from .passes.handwritten import finish
 from .passes.precisions import Precisions, warn_of_lost, with_weights
 from .passes.sparsify import with_blocks
 from .states import checked, expand
@@ -175,18 +177,22 @@ class Model:
 
     @classmethod
     def from_graph(cls, graph: Graph, isa: str | None = None, *, limits: Mapping[str, int] | None = None) -> Model:
-        """Compile a graph.
+        """Compile a graph. One that was written by hand, an `undertow.Graph`, goes through all passes first: small ops
+        become expressions, which own the states that they alone read.
 
         Args:
             graph: which stays as it is.
             isa, limits: as of `undertow.load`.
 
         Raises:
-            ShapeError, UnsupportedError, LimitError: it cannot be compiled, or asks for too much.
+            ShapeError: it has no input or no output, or reads a state that it does not write.
+            UnsupportedError, LimitError: it cannot be compiled, or asks for too much.
 
         >>> undertow.Model.from_graph(model.graph).hash == model.hash
         True
         """
+        if isinstance(graph, Handwritten):
+            graph = finish(graph.plain())
         model = cls(compile_graph(graph), isa, limits=limits)
         model.origin = graph.origin
         return model

@@ -66,7 +66,7 @@ def load(
         if w.dtype.kind not in "fiub":
             raise UnsupportedError(f"{path}: {quoted(key)} has dtype {w.dtype}, expected real numbers")
     row = sorted(groups, key=lambda group: group.kind == "Linear")
-    graph = build_sequential([_layer(group, weights) for group in row], name or path.stem)
+    graph = build_sequential([_layer(group, weights) for group in row], name or path.stem).plain()
     graph.note(f"{shown(path.name)}: {' -> '.join(map(str, row))}, wired by size")
     say_as_wired(graph, row, path, weights, assume_as_wired, can_promise)
     return graph

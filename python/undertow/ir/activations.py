@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._text import nearest
 from ..errors import UnsupportedError
 
 
@@ -99,7 +100,9 @@ class Activation:
 
     def __init__(self, kind: str, alpha: float | None = None, beta: float | None = None) -> None:
         if kind not in KINDS:
-            raise UnsupportedError(f"activation {kind!r} is not supported; supported: {', '.join(KINDS)}")
+            raise UnsupportedError(
+                f"activation {kind!r} is not supported{nearest(kind, KINDS) or ';'} supported: {', '.join(KINDS)}"
+            )
         default = KINDS[kind]
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "alpha", float(np.float32(default.alpha if alpha is None else alpha)))

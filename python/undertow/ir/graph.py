@@ -22,24 +22,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .._text import escaped, listed, quoted, shown
+from .._text import escaped, listed, nearest, quoted, shown
 from ..budget import WEIGHT_BYTES, room, watch
 from ..errors import ShapeError, UnsupportedError
 from . import loops
+from .activations import KINDS
 from .nodes import Node, State, Value
 from .ops import OPS
 from .origin import Origin
 
+AnyGraph = TypeVar("AnyGraph", bound="Graph")
+
 
 class Graph:
-    """A recurrent network as nodes over frames, for models that are no chain.
+    """A recurrent network as nodes over frames, whose values are names: what importers make and `Model.graph` gives.
+    One to write by hand, whose values have operators, is `undertow.Graph`.
 
-    Build it with `input`, `state`, `add` (or a layer's `add_to(graph, value)`) and `output`, then run it through
-    `Model.from_graph`.
+    Build it with `input`, `state`, `add` (or a layer's `add_to(graph, value)`) and `output`; `Model.from_graph` takes
+    it as it stands.
 
     Args:
         name: of the model that it becomes.
@@ -50,7 +54,8 @@ class Graph:
         values, states: name -> `Value`, `State`.
         nodes: in an order in which they can run.
 
-    >>> g = undertow.Graph("differences")
+    >>> from undertow.ir.graph import Graph
+    >>> g = Graph("differences")
     >>> x = g.input("x", 2)
     >>> before = g.add("state_read", states=[g.state("before", 2)])
     >>> g.add("state_write", [x], states=["before"])
@@ -185,7 +190,9 @@ class Graph:
         ('half.out', (2,))
         """
         if op not in OPS:
-            raise UnsupportedError(f"op {op!r} does not exist; ops: {', '.join(sorted(OPS))}")
+            is_kind = f"; it is an activation: op 'activation' with attrs={{'activation': {op!r}}}."
+            advice = is_kind if op in KINDS else nearest(op, OPS) or ";"
+            raise UnsupportedError(f"op {op!r} does not exist{advice} ops: {', '.join(sorted(OPS))}")
         kind = OPS[op]
         name = self.unique_name(name or op)
         inputs = tuple(inputs)
@@ -280,8 +287,12 @@ class Graph:
         >>> len(twin.outputs), len(g.outputs)
         (2, 1)
         """
-        twin = Graph(self.name)
-        for key, value in vars(self).items():
+        return self._copy_into(Graph(self.name))
+
+    def _copy_into(self, twin: AnyGraph) -> AnyGraph:
+        """A new graph, given all that it can hold of this one."""
+        for key in vars(twin):
+            value = getattr(self, key)
             setattr(twin, key, value if value is None or isinstance(value, (str, int, tuple)) else value.copy())
         twin.states = {name: replace(state) for name, state in self.states.items()}
         twin.nodes = [

@@ -14,6 +14,7 @@ Graph 'lesson'
 from .averages import AttentionAverage, Average, LargestSoFar
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
+from .cell import Cell, scan
 from .convolution import Conv1D
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
 from .frames import BatchNorm, Flatten, FrameAveragePool, FrameConv1D, FrameConv2D, FrameMaxPool, Permute, Reshape
@@ -29,6 +30,7 @@ __all__ = [
     "Average",
     "BatchNorm",
     "Bidirectional",
+    "Cell",
     "Conv1D",
     "Dense",
     "Embedding",
@@ -49,4 +51,5 @@ __all__ = [
     "Softmax",
     "Stack",
     "build_sequential",
+    "scan",
 ]

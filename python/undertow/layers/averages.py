@@ -40,14 +40,14 @@ def _register(graph: Graph, name: str, shape: tuple[int, ...], init: float = 0.0
     return state, graph.add("state_read", [], name=f"{name}_before", states=[state])
 
 
-def _sum_so_far(graph: Graph, x: str, name: str, decay: str = "") -> str:
+def _sum_so_far(graph: Graph, x: str, name: str, decay: str | None = None) -> str:
     """x_1 + ... + x_t at each timestep t, compensated. decay: of the shape of x, what the sum so far is multiplied with
     in each timestep.
     """
     shape = graph.shape(x)
     total, before = _register(graph, name, shape)
     excess, excess_before = _register(graph, f"{name}_excess", shape)
-    if decay:
+    if decay is not None:
         before = graph.add("mul", [before, decay], name=f"{name}_kept")
         excess_before = graph.add("mul", [excess_before, decay], name=f"{name}_excess_kept")
     zero = graph.add("constant", [], name=f"{name}_zero", weights={"value": np.zeros(shape, np.float32)})

@@ -15,11 +15,12 @@ from ..ir.graph import Graph
 class Layer:
     """Weights with a meaning, not yet in a graph. `add_to` may be called on several graphs, or twice on one.
 
-    A layer of your own is a class with an `add_to` that calls `Graph.add`:
+    A layer of your own is a class with an `add_to` that does mathematics with values, or calls `Graph.add`; of a
+    function, `Cell` makes one.
 
     >>> class Doubled(undertow.Layer):
     ...     def add_to(self, graph, x):
-    ...         return graph.add("add", [x, x])
+    ...         return 2 * x
     >>> undertow.Sequential([Doubled()], input_shape=2).run(np.float32([[1, -3]]))
     array([[ 2., -6.]], dtype=float32)
     """
@@ -31,14 +32,14 @@ class Layer:
     #: Timesteps of a frame that this layer takes, and of one that it gives, where it strides along time.
     timesteps: tuple[int, int] | None = None
 
-    def add_to(self, graph: Graph, x: str) -> str:
+    def add_to(self, graph: Any, x: str) -> str:
         """Add the layer's nodes and states to a graph.
 
         Args:
-            graph: that takes them; it is changed.
-            x: name of the value that they are fed with, such as `Graph.input` gives.
+            graph: an `undertow.Graph`, that takes them; it is changed.
+            x: the value that they are fed with, such as `Graph.input` gives; its operators make nodes, too.
 
-        Returns: the name of the value that they give.
+        Returns: the value that they give.
 
         Raises:
             ShapeError: `x` has not the shape that the weights need.

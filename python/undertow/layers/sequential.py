@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .. import passes
 from ..errors import ShapeError
+from ..graph import Graph
 from ..ir import superframes
-from ..ir.graph import Graph
 from ..model import Model
 from .base import Layer, Stack
 
@@ -59,6 +58,4 @@ def Sequential(
     >>> lesson.run(np.float32([[1], [2], [3]])).ravel()
     array([1., 3., 6.], dtype=float32)
     """
-    graph = build_sequential(layers, name, input_shape)
-    passes.run(graph)
-    return Model.from_graph(graph, isa=isa)
+    return Model.from_graph(build_sequential(layers, name, input_shape), isa=isa)

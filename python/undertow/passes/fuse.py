@@ -74,7 +74,7 @@ def _absorb(before: Node, node: Node, graph: Graph, exact: bool) -> bool:
     scale, shift = (node.weights[key].reshape(-1).astype(np.float64) for key in ("scale", "shift"))
     with np.errstate(all="ignore"):
         rescaled = op.rescaled(before.weights, graph.shape(before.outputs[0]), scale, shift) or {}
-        fused = {key: np.ascontiguousarray(array, np.float32) for key, array in rescaled.items()}
+        fused = {key: np.asarray(array, np.float32, order="C") for key, array in rescaled.items()}
     if not fused or not all(np.isfinite(array).all() for array in fused.values()):
         return False
     W = before.weights.get("W")

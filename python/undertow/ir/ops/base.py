@@ -147,12 +147,14 @@ class Op:
         if n not in allowed_counts if allowed_counts is not None else n == 0:
             numbers = "one or more" if allowed_counts is None else " or ".join(map(str, allowed_counts))
             fail(node, f"takes {numbers} inputs, got {n}")
-        for given, allowed in ((node.attrs, self.attrs), (node.weights, [weight.key for weight in self.weights])):
+        for kind, given, allowed in (
+            ("attribute", node.attrs, self.attrs),
+            ("weight", node.weights, [weight.key for weight in self.weights]),
+        ):
             unknown = sorted(key for key in given if key not in allowed)
             if unknown:
-                raise UnsupportedError(
-                    f"{node.op} {node.name!r}: {unknown[0]!r} is not known to this op; it knows {list(allowed)}"
-                )
+                known = f"it has {', '.join(map(repr, allowed))}" if allowed else "it has none"
+                raise UnsupportedError(f"{node.op} {node.name!r}: this op has no {kind} {unknown[0]!r}; {known}")
         return self.outputs(graph, node)
 
     def outputs(self, graph: Scope, node: Node) -> Outputs:

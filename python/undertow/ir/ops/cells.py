@@ -34,6 +34,7 @@ from ..precision import FIXED
 from ..products import times
 from .base import HIDDEN, INPUT, Arrays, Frames, Layout, Op, Params, Shape, Shapes, Stored, Weight, Weights
 from .checks import Outputs, fail, gated, weight
+from .elementwise import named_activation
 from .params import (
     ACTIVATION,
     MASKED,
@@ -107,8 +108,11 @@ class Cell(Op):
         weight(node, "b", (self.n_gates, hidden), optional=True)
 
         activations = node.attrs.setdefault("activations", self.usual)
-        if len(activations) != len(self.usual) or not all(isinstance(a, Activation) for a in activations):
-            fail(node, f"activations are {activations!r}, expected {len(self.usual)} Activation objects")
+        if isinstance(activations, str) or len(activations) != len(self.usual):
+            fail(node, f"activations are {activations!r}, expected {len(self.usual)} of them")
+        node.attrs["activations"] = tuple(
+            a if isinstance(a, Activation) else named_activation(node, a) for a in activations
+        )
         for flag in ("reverse", "masked", "steps", *([self.form] if self.form else [])):
             node.attrs[flag] = bool(node.attrs.get(flag, False))
         clip = node.attrs.setdefault("clip", None)

@@ -9,11 +9,28 @@ from typing import Any
 import numpy as np
 
 from ..._text import quoted
+from ...errors import UnsupportedError
 from ..activations import IDENTITY, Activation, activate
 from ..nodes import Node, Scope
 from .base import Frames, Op, Params, Shape, Shapes, Stored, Weight, Weights
 from .checks import Outputs, fail, inputs, out, weight
 from .params import activation_at, from_activations
+
+
+def named_activation(node: Node, given: Any) -> Activation:
+    """An activation that an attribute gives by name.
+
+    Raises:
+        TypeError, UnsupportedError: it is none.
+    """
+    if not isinstance(given, str):
+        raise TypeError(
+            f"{node.op} {quoted(node.name)}: activation must be an Activation or the name of one, got {given!r}"
+        )
+    try:
+        return Activation(str(given))
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{node.op} {quoted(node.name)}: {error}") from None
 
 
 class Activated(Op):
@@ -24,7 +41,7 @@ class Activated(Op):
     def check_activation(self, node: Node) -> None:
         act = node.attrs.setdefault("activation", IDENTITY)
         if not isinstance(act, Activation):
-            raise TypeError(f"{node.op} {quoted(node.name)}: activation must be an Activation, got {act!r}")
+            node.attrs["activation"] = named_activation(node, act)
 
     def params(self, node: Node, arrays: Stored, frames: Frames) -> list[int]:
         return from_activations(node.attrs["activation"])
