@@ -435,6 +435,16 @@ def test_small_ops_become_one_expression_that_owns_the_state():
     assert len(g.nodes) == 5 and not g.passed, "the graph stays as it was"
 
 
+def test_nodes_by_name_broadcast_as_well():
+    g = Graph("nodes")
+    x, a = g.input("x", 4), g.input("a", (1,))
+    g.output("y", g.add("where", [a, g.add("mul", [x, a]), "x"]))
+    y = Model.from_graph(g).stream().step({"x": np.arange(4, dtype=np.float32), "a": np.float32([2])})
+    assert y.tolist() == [0, 2, 4, 6]
+    with pytest.raises(ShapeError, match=r"mul 'mul_2': 'x' \(4,\) and 'b' \(3,\) do not go together"):
+        g.add("mul", [x, g.input("b", 3)])
+
+
 def test_the_old_way_of_registers_is_fused_as_well():
     g = Graph("minGRU")
     x = g.input("x", (D,))

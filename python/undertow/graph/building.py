@@ -14,7 +14,7 @@ from ..errors import ShapeError
 from ..ir import graph as ir
 from ..ir.ops import OPS
 from .arithmetic import checked
-from .operands import Named, operand, said, shape_of
+from .operands import Named, operand, said, shape_of, spread, together
 from .symbols import Register, Symbol
 
 
@@ -126,7 +126,8 @@ class Graph(ir.Graph):
         precisions: Mapping[str, str] | None = None,
         smoothing: Mapping[str, np.ndarray] | None = None,
     ) -> Any:
-        """Add a node, and give its output, a `Symbol` (a tuple of them where an op has several, None for none).
+        """Add a node, and give its output, a `Symbol` (a tuple of them where an op has several, None for none). Inputs
+        of an op that goes element by element are broadcast by NumPy's rules.
 
         Args:
             op: its kind; `sorted(undertow.ir.ops.OPS)` lists them, and csrc/FORMAT.md says what each computes.
@@ -150,6 +151,10 @@ class Graph(ir.Graph):
         """
         values = [self._named(v, op) for v in ((inputs,) if isinstance(inputs, str) else inputs)]
         owned = [str(s) for s in ((states,) if isinstance(states, str) else states)]
+        if op in OPS and OPS[op].elementwise and len(values) > 1 and all(v in self.values for v in values):
+            operands = [Symbol(v, self) for v in values]
+            shape = together(f"{op} {quoted(self.unique_name(name or op))}", operands)
+            values = [str(spread(x, shape)) for x in operands]
         outputs = super().add(
             op,
             values,

@@ -98,7 +98,7 @@ class _Search:
         }
         bias = scores.bias
         if isinstance(bias, np.ndarray):
-            bias = str(graph.add("constant", weights={"value": np.asarray(bias, np.float32, order="C")}))
+            bias = str(graph.add("constant", weights={"value": np.ascontiguousarray(bias, np.float32)}))
         inputs = [query, key_rows.value, values.value, *([bias] if bias is not None else [])]
         name = graph.unique_name(f"{softmax.name}_attend")
         y = graph.add("attend", inputs, name=name, attrs=attrs)

@@ -109,7 +109,7 @@ class _Region:
             return
         for node in (*self.sources.values(), *self.nodes):
             for key, w in node.weights.items():
-                node.weights[key] = np.asarray(w.reshape(-1)[best].reshape(w.shape), order="C")
+                node.weights[key] = np.ascontiguousarray(w.reshape(-1)[best].reshape(w.shape))
         for node in self.targets.values():
             node.weights["indices"] = _moved(graph, node, frames, best)
 
@@ -160,7 +160,7 @@ def _moved(graph: Graph, node: Node, frames: set[str], new: np.ndarray) -> np.nd
     for value, start in zip(node.inputs, starts[:-1], strict=True):
         if value in frames:
             table[start : start + len(new)] = start + place
-    return np.asarray(table[node.weights["indices"]], np.int32, order="C")
+    return np.ascontiguousarray(table[node.weights["indices"]], np.int32)
 
 
 def _as_read(graph: Graph, node: Node, frames: set[str], size: int) -> np.ndarray:
@@ -294,7 +294,7 @@ def _leave_out_rows(graph: Graph, node: Node, uses: _Uses) -> None:
     if not whole or np.unique(starts).size < starts.size or len(once) == 2:
         return
     rows = source.weights["indices"].reshape(-1, width)
-    source.weights["indices"] = np.asarray(rows[starts[..., 0] // indices.shape[-1]], order="C")
+    source.weights["indices"] = np.ascontiguousarray(rows[starts[..., 0] // indices.shape[-1]])
     for value, last in ((source.outputs[0], width), (dense.outputs[0], indices.shape[-1])):
         graph.values[value] = replace(graph.values[value], shape=(*indices.shape[:-1], last))
     node.attrs["sizes"] = (indices.size,)
@@ -316,7 +316,7 @@ def _drop_idle(graph: Graph, node: Node) -> None:
         shift[kept] = starts[kept] - np.cumsum([0, *sizes[kept]])[:-1]
         node.inputs = tuple(node.inputs[i] for i in kept)
         node.attrs["sizes"] = tuple(sizes[kept].tolist())
-        node.weights["indices"] = np.asarray(indices - shift[owner], np.int32, order="C")
+        node.weights["indices"] = np.ascontiguousarray(indices - shift[owner], np.int32)
     elif graph.values[node.inputs[0]].once != graph.values[node.outputs[0]].once:
         return
     flat = node.weights["indices"].reshape(-1)

@@ -128,4 +128,4 @@ def _read_parts(graph: Graph, reader: Node, y: str, parts: list[str], place: np.
         n_before += sum(graph.values[v].size for v in new)
     reader.inputs = tuple(inputs)
     reader.attrs["sizes"] = tuple(graph.values[v].size for v in inputs)
-    reader.weights["indices"] = np.asarray(np.concatenate(table)[reader.weights["indices"]], np.int32, order="C")
+    reader.weights["indices"] = np.ascontiguousarray(np.concatenate(table)[reader.weights["indices"]], np.int32)
