@@ -760,6 +760,7 @@ WRONG_CELLS = {
     "elsewhere": (lambda x, h: (ELSEWHERE, h), {"x": 4, "h": 4}, ShapeError, "another graph, 'u'"),
     "state of elsewhere": (lambda x, h: (x, ELSEWHERE), {"x": 4, "h": 4}, ShapeError, "state 'h'.*another graph, 'u'"),
     "if": (lambda x, h: (x, h if x[0] > 0 else x), {"x": 4, "h": 4}, TypeError, "where"),
+    "called name": (lambda x, name: (x, name), {"x": 4, "name": 4}, TypeError, "cannot be called 'name'.*rename"),
     "nothing": (lambda: 0, {}, TypeError, "no parameters"),
     "no function": ("a", {"x": 4}, TypeError, "a cell is a function"),
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import undertow
 from undertow import GRU, LSTM, Activation, Dense, Graph, Model, Pool, Sequential, Stream, audio, layers
-from undertow.graph import Node, State, Value
+from undertow.graph import Node, Register, State, Symbol, Value, dense, sigmoid
 from undertow.inspect.trace import Trace
 from undertow.states import StateView
 
@@ -144,6 +144,26 @@ def built() -> None:
     assert y.shape == (4, 1) and len(nodes) == 1 and model.graph.n_parameters == 0 and g.latency == 0
 
 
+def written() -> None:
+    """Cells as mathematics."""
+
+    def min_gru(x: Symbol, h: Symbol) -> tuple[Symbol, Symbol]:
+        z: Symbol = sigmoid(dense(x, np.eye(2)))
+        h = (1 - z) * h + z * np.array([1.0, 2.0]) * x
+        return h, h
+
+    model: Model = undertow.scan(min_gru, x=(2,), h=np.zeros(2), name="cell", isa="scalar")
+    chain: Model = Sequential([undertow.Cell(min_gru, x=2, h=2), Dense(np.eye(2))])
+    g = Graph("level")
+    x: Symbol = g.input("x", 2)
+    level: Register = g.state("level", (), constant=False)
+    level.next = 0.5 * level + x.mean()
+    larger: Symbol = x[0] > level.next
+    g.output("y", larger * x.T)
+    shape: tuple[int, ...] = x.shape
+    assert shape == (2,) and list(model.states) == ["h"] and chain.outputs and g.nodes and level.before.ndim == 0
+
+
 def sound(folder: Path) -> None:
     """Files, frames, spectra."""
     tone: Floats = (0.5 * np.sin(np.arange(1600) / 10)).astype(np.float32)
@@ -190,5 +210,6 @@ def main(folder: Path) -> None:
     streams(model)
     pools(model)
     built()
+    written()
     sound(folder)
     assert errors(model)

@@ -17,6 +17,8 @@ from ..graph.operands import Named, operand, said
 from ..model import Model
 from .base import Layer, node_name
 
+#: what `scan` takes beside shapes
+_RESERVED = frozenset({"name", "isa", "limits"})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -229,6 +231,8 @@ def _parameters(cell: Any, called: str, shapes: Mapping[str, Any]) -> list[str]:
             name in shapes or parameter.default is inspect.Parameter.empty
         ):
             names.append(name)
+    if taken := _RESERVED.intersection(names):
+        raise TypeError(f"{called}: a parameter cannot be called {min(taken)!r}, which scan takes itself; rename it")
     if not names:
         raise TypeError(f"{called} has no parameters; the first one of a cell is its input")
     if missing := [name for name in names if name not in shapes]:
