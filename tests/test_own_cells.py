@@ -689,6 +689,7 @@ WRONG = {
     "no elements": (lambda g, x, h: x[4:], ShapeError, "no elements"),
     "index by value": (lambda g, x, h: x[h], TypeError, "indexed by the value 'h'"),
     "index by text": (lambda g, x, h: x["a"], TypeError, "the text 'a'"),
+    "elements": (lambda g, x, h: x.__setitem__(0, 1.0), TypeError, r"where\(mask, new, x\)"),
     "@": (lambda g, x, h: np.ones((3, 5)) @ x, ShapeError, r"an array \(3, 5\) and 'x' \(4,\).*5.*4"),
     "@ number": (lambda g, x, h: x @ 2.0, ShapeError, r"write \*"),
     "in place": (lambda g, x, h: np.zeros(4).__iadd__(x), TypeError, "a = a \\+ x"),

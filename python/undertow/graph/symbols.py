@@ -225,6 +225,9 @@ class Symbol(Named):
     def __getitem__(self, key: Any) -> Any:
         return item(self, key)
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._refuse("its elements do not change; where(mask, new, x), concat and stack make values of what is new")
+
     def __lt__(self, other: Any) -> Any:
         return str(self) < other if _is_text(other) else binary("less", self, other)
 
