@@ -613,7 +613,9 @@ def test_a_value_is_a_text_for_whoever_takes_names():
     assert isinstance(x, str) and x == "x" and hash(x) == hash("x") and {"x": 1}[x] == 1 and x in g.values
     assert x != "y" and x + "_2" == "x_2" and "a" + x == "ax" and f"{h}!" == "cell.h!"
     assert h.rpartition(".")[0] == "cell" and repr(x) == "'x'" and "ce" in h and x < "y" and x > "a"
-    assert type(g.inputs[0]) is str and all(type(v) is str for n in g.nodes for v in n.inputs)
+    g.output(x, x)
+    assert type(g.inputs[0]) is type(next(iter(g.outputs))) is type(g.outputs["x"]) is str
+    assert all(type(v) is str for n in g.nodes for v in n.inputs)
     assert g.add("mul", ["x", x]) == "mul.out" and g.add("activation", "x", attrs={"activation": "tanh"}).shape == (4,)
     assert len(g.input("m", (3, 2))) == 3
 
@@ -709,6 +711,8 @@ WRONG = {
     "another": (lambda g, x, h: g.add("reduce", [x], attrs=AXIS), UnsupportedError, "'axis'; it has 'kind'"),
     "weight": (lambda g, x, h: g.add("dense", [x], weights={"w": W24}), UnsupportedError, "'w'; it has 'W', 'b'"),
     "activation": (lambda g, x, h: g.add("activation", [x], attrs=SIGMIOD), UnsupportedError, "'sigmoid'"),
+    "gelu as an attribute": (lambda g, x, h: Activation("gelu"), UnsupportedError, r"undertow\.graph\.gelu\(x\)"),
+    "swish": (lambda g, x, h: Activation("swish"), UnsupportedError, "is called 'silu' here"),
     "no activation": (lambda g, x, h: g.add("activation", [x], attrs={"activation": 1}), TypeError, "or the name"),
     "activation of dense": (lambda g, x, h: G.dense(x, W24, activation="tahn"), UnsupportedError, "'tanh'.*gelu"),
     "odd activation": (lambda g, x, h: G.dense(x, W24, activation=3), TypeError, "a name, a function"),

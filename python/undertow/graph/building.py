@@ -68,7 +68,7 @@ class Graph(ir.Graph):
         >>> undertow.Graph("g").input("audio", (64,)).shape
         (64,)
         """
-        return Symbol(super().input(name, shape, dtype), self)
+        return Symbol(super().input(str(name), shape, dtype), self)
 
     def state(
         self, name: str, shape: int | Iterable[int], init: np.ndarray | None = None, *, constant: bool = False
@@ -88,9 +88,9 @@ class Graph(ir.Graph):
         >>> level = g.state("level", (2,), init=np.ones(2))
         >>> level.next = 0.5 * level + g.input("x", 2)
         """
-        given = Register(super().state(name, shape, init), self)
+        given = Register(super().state(str(name), shape, init), self)
         if constant:
-            self._staying.add(name)
+            self._staying.add(str(name))
         return given
 
     def constant(self, numbers: Any) -> Symbol:
@@ -158,7 +158,7 @@ class Graph(ir.Graph):
         outputs = super().add(
             op,
             values,
-            name=name,
+            name=None if name is None else str(name),
             attrs=attrs,
             weights=weights,
             states=owned,
@@ -187,7 +187,7 @@ class Graph(ir.Graph):
         >>> list(g.outputs)
         ['y', 'half']
         """
-        super().output(name, self._named(value, f"output {quoted(name)}"))
+        super().output(str(name), self._named(value, f"output {quoted(name)}"))
 
     def shape(self, value: str) -> tuple[int, ...]:
         """The shape of the frame that is named `value`, or of a state that `state` gave: a tuple, () of one number.

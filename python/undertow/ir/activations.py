@@ -76,6 +76,14 @@ KINDS: dict[str, Kind] = {
 }
 
 
+#: names of others, and what to say of them
+_OTHERS = {
+    "gelu": "; undertow.graph.gelu(x) computes it, by several ops;",
+    "swish": "; it is called 'silu' here;",
+    "linear": "; it is called 'identity' here;",
+}
+
+
 @dataclass(frozen=True, init=False, repr=False)
 class Activation:
     """One activation function with its parameters.
@@ -100,9 +108,8 @@ class Activation:
 
     def __init__(self, kind: str, alpha: float | None = None, beta: float | None = None) -> None:
         if kind not in KINDS:
-            raise UnsupportedError(
-                f"activation {kind!r} is not supported{nearest(kind, KINDS) or ';'} supported: {', '.join(KINDS)}"
-            )
+            advice = _OTHERS.get(kind) or nearest(kind, KINDS) or ";"
+            raise UnsupportedError(f"activation {kind!r} is not supported{advice} supported: {', '.join(KINDS)}")
         default = KINDS[kind]
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "alpha", float(np.float32(default.alpha if alpha is None else alpha)))
