@@ -482,6 +482,39 @@ def test_states_keep_their_names_where_a_cell_or_window_is_recognised():
     assert scan(mamba, x=D, conv=(32, 4), s=(32, N)).states["conv"].shape == (3, 32), "the last frames"
 
 
+def oldest_first(x, past):
+    past = G.concat([past[1:], x[None]], 0)
+    return past.sum(0) + 2 * past[0], past
+
+
+def newest_first(x, past):
+    past = G.concat([x[None], past[:-1]], 0)
+    return past[::2].sum(0), past
+
+
+def half_of_a_state(x, past):
+    """A GRU in a row of its state, beside what is none."""
+    h = past[0]
+    z, r = (G.sigmoid(G.dense(x, A[w]) + G.dense(h, A[v])) for w, v in ("zq", "hk"))
+    h = (1 - z) * G.tanh(G.dense(x, A["v"]) + r * G.dense(h, A["C"])) + z * h
+    return h, G.stack([h, 0.5 * past[1] + x])
+
+
+def in_turn(x, past, other):
+    return past[0] + other, other[None] * 1.0, past[0] + x
+
+
+@pytest.mark.parametrize("cell", [oldest_first, newest_first, half_of_a_state, in_turn], ids=lambda cell: cell.__name__)
+def test_states_start_from_arrays_under_their_names_whatever_passes_make_of_them(cell):
+    rows = {half_of_a_state: 2, in_turn: 1}.get(cell, 5)
+    states = {"past": numbers(rows, D, seed=9).astype(np.float32)}
+    if cell is in_turn:
+        states["other"] = numbers(D, seed=8).astype(np.float32)
+    model = check(cell, X, FLOAT32_MODEL, **states)
+    assert sorted(model.states) == sorted(states)
+    assert ("window" in ops(model)) == cell.__name__.endswith("_first")
+
+
 # -- states -----------------------------------------------------------------------------------------------------------
 
 
