@@ -233,7 +233,7 @@ def test_a_first_copy_that_is_like_an_addend_and_like_the_sum(tmp_path):
 
 @pytest.mark.parametrize("order", ["xhm", "hxm", "xmh", "hmx"])
 def test_a_first_copy_of_a_sum_that_lacks_one_of_three(order, tmp_path):
-    """h = tanh(U x + R h + V m), m = A m + x: with h zeros, an addend of the inner sum is missing or the outer sum is."""
+    """h = tanh(U x + R h + V m), m = A m + x: with h zeros, an addend of the inner sum is missing, or the outer sum."""
     f = File()
     W = {"x": f.const(f.random(K, J)), "h": f.const(f.random(J, J)), "m": f.const(f.random(K, J))}
     A, h, m, rows = f.const(f.random(K, K)), None, f.const(np.zeros((1, K), np.float32)), []
