@@ -71,14 +71,16 @@ def names(wheel):
 
 
 def test_size(wheel):
-    """The kernels of five instruction sets, once (1.2 MB), the package's text (0.9 MB), examples with their models."""
+    """The kernels of five instruction sets, once (1.2 MB), streams and decoders (0.1 MB), the package's text (1.1 MB),
+    examples with their models.
+    """
     with zipfile.ZipFile(wheel) as archive:
         size = {entry.filename: entry.compress_size for entry in archive.infolist()}
     compiled = sum(size[name] for name in binaries(size))
     examples = sum(n for name, n in size.items() if name.startswith("undertow/examples/"))
-    assert compiled < 1_250_000
+    assert compiled < 1_320_000
     assert examples < 1_000_000
-    assert wheel.stat().st_size - compiled - examples < 1_200_000
+    assert wheel.stat().st_size - compiled - examples < 1_300_000
 
 
 @pytest.mark.parametrize(
