@@ -16,15 +16,33 @@ from .base import Layer, Stack
 from .bidirectional import Bidirectional
 from .cell import Cell, scan
 from .convolution import Conv1D
+from .diagonal import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
 from .frames import BatchNorm, Flatten, FrameAveragePool, FrameConv1D, FrameConv2D, FrameMaxPool, Permute, Reshape
+from .matrix_states import GLA, DeltaNet, GatedDeltaNet, RetNet
 from .recurrent import GRU, LSTM, RNN
+from .rwkv import RWKV4, RWKV6, RWKV7
+from .selective import Mamba, Mamba2
 from .sequential import Sequential, build_sequential
+from .state_spaces import LRU, RGLRU, S4D, S5
+from .xlstm import MLSTM, SLSTM
 
 __all__ = [
+    "GLA",
     "GRU",
+    "LRU",
     "LSTM",
+    "MLSTM",
+    "QRNN",
+    "RGLRU",
     "RNN",
+    "RWKV4",
+    "RWKV6",
+    "RWKV7",
+    "S4D",
+    "S5",
+    "SLSTM",
+    "SRU",
     "Activate",
     "AttentionAverage",
     "Average",
@@ -32,6 +50,7 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "Conv1D",
+    "DeltaNet",
     "Dense",
     "Embedding",
     "Flatten",
@@ -39,13 +58,20 @@ __all__ = [
     "FrameConv1D",
     "FrameConv2D",
     "FrameMaxPool",
+    "GatedDeltaNet",
+    "IndRNN",
     "LargestSoFar",
     "Layer",
     "LayerNorm",
     "LogSoftmax",
+    "Mamba",
+    "Mamba2",
+    "MinGRU",
+    "MinLSTM",
     "Permute",
     "Reshape",
     "Residual",
+    "RetNet",
     "ScaleShift",
     "Sequential",
     "Softmax",

@@ -36,8 +36,8 @@ def _mapping(weights: Any, who: str) -> Mapping[str, Any]:
     return weights
 
 
-def tensor(weights: Any, prefix: str, name: str, n_axes: int, who: str) -> np.ndarray:
-    """The tensor `prefix.name`; ShapeError naming it when it is missing or has another number of axes."""
+def tensor(weights: Any, prefix: str, name: str, n_axes: int | None, who: str) -> np.ndarray:
+    """The tensor `prefix.name`; ShapeError naming it when it is missing or has other than `n_axes` axes."""
     weights = _mapping(weights, who)
     full = join(prefix, name)
     if full not in weights:
@@ -49,9 +49,18 @@ def tensor(weights: Any, prefix: str, name: str, n_axes: int, who: str) -> np.nd
             f"{', '.join(map(repr, names[:8]))}{' ...' if len(names) > 8 else ''}"
         )
     array = numbers(weights[full], repr(full))
-    if array.ndim != n_axes:
+    if n_axes is not None and array.ndim != n_axes:
         raise ShapeError(f"{who}.from_torch: {full!r} has shape {array.shape}, expected {n_axes} axes")
     return array
+
+
+def any_tensor(weights: Any, prefix: str, name: str, who: str) -> np.ndarray | None:
+    """The tensor `prefix.name`, of any axes; None where it lacks and the name ends with "?"."""
+    if name.endswith("?"):
+        name = name[:-1]
+        if join(prefix, name) not in _mapping(weights, who):
+            return None
+    return tensor(weights, prefix, name, None, who)
 
 
 def optional(weights: Any, prefix: str, name: str) -> Any:

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: MIT
+"""What recurrences compute, a frame at a time in float64, from the equations of their papers.
+
+Each function has the name of a case of data/recurrences.npz, takes its weights and frames, and shares no code with the
+package.
+"""
+
+import math
+
+import numpy as np
+
+
+def sig(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sig(x)
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def frames(step, x):
+    return np.array([step(frame) for frame in x])
+
+
+def past(width, n):
+    """A function that takes a frame and gives the last n, (n, width)."""
+    held = np.zeros((n, width))
+
+    def push(frame):
+        held[:-1] = held[1:]
+        held[-1] = frame
+        return held
+
+    return push
+
+
+def min_gru(w, x):
+    W_h, W_z = np.split(w["to_hidden_and_gate.weight"], 2)
+    h = np.zeros(len(W_h))
+
+    def step(frame):
+        nonlocal h
+        z, new = sig(W_z @ frame), W_h @ frame
+        h = (1 - z) * h + z * np.where(new >= 0, new + 0.5, sig(new))
+        return w["to_out.weight"] @ h
+
+    return frames(step, x)
+
+
+def min_lstm(w, x):
+    W_h, W_f, W_i = np.split(w["to_hidden_and_gate.weight"], 3)
+    h = np.zeros(len(W_h))
+
+    def step(frame):
+        nonlocal h
+        f, i, new = sig(W_f @ frame), sig(W_i @ frame), W_h @ frame
+        h = f / (f + i) * h + i / (f + i) * np.where(new >= 0, new + 0.5, sig(new))
+        return h
+
+    return frames(step, x)
+
+
+def sru(w, x):
+    W, W_f, W_r, W_x = (w["weight"][:, k::4].T for k in range(4))
+    (v_f, v_r), (b_f, b_r) = np.split(w["weight_c"], 2), np.split(w["bias"], 2)
+    c = np.zeros(len(W))
+
+    def step(frame):
+        nonlocal c
+        f, r = sig(W_f @ frame + v_f * c + b_f), sig(W_r @ frame + v_r * c + b_r)
+        c = f * c + (1 - f) * (W @ frame)
+        return r * c + (1 - r) * (W_x @ frame)
+
+    return frames(step, x)
+
+
+def qrnn(w, x):
+    c, last = np.zeros(5), past(6, 2)
+
+    def step(frame):
+        nonlocal c
+        held = last(frame)
+        z, f, o = np.split(w["linear.weight"] @ np.concatenate([held[1], held[0]]) + w["linear.bias"], 3)
+        c = sig(f) * np.tanh(z) + (1 - sig(f)) * c
+        return sig(o) * c
+
+    return frames(step, x)
+
+
+def ind_rnn(w, x):
+    h = np.zeros(5)
+
+    def step(frame):
+        nonlocal h
+        h = np.maximum(w["weight_ih"] @ frame + w["weight_hh"] * h + w["bias_ih"], 0)
+        return h
+
+    return frames(step, x)
+
+
+def complex_system(a, B, C, x):
+    s = np.zeros(len(a), complex)
+
+    def step(frame):
+        nonlocal s
+        s = a * s + B @ frame
+        return (C @ s).real
+
+    return frames(step, x)
+
+
+def lru(w, x):
+    a = np.exp(-np.exp(w["nu_log"]) + 1j * np.exp(w["theta_log"]))
+    B = np.exp(w["gamma_log"])[:, None] * (w["B_re"] + 1j * w["B_im"])
+    return complex_system(a, B, w["C_re"] + 1j * w["C_im"], x)
+
+
+def s5(w, x):
+    rate = w["Lambda_re"] + 1j * w["Lambda_im"]
+    a = np.exp(rate * np.exp(w["log_step"]))
+    B, C = (w[k][..., 0] + 1j * w[k][..., 1] for k in "BC")
+    return 2 * complex_system(a, (1 / rate * (a - 1))[:, None] * B, C, x) + w["D"] * x
+
+
+def s4d(w, x):
+    A = -np.exp(w["kernel.log_A_real"]) + 1j * w["kernel.A_imag"]
+    a = np.exp(A * np.exp(w["kernel.log_dt"])[:, None])
+    B, C = (a - 1) / A, w["kernel.C"][..., 0] + 1j * w["kernel.C"][..., 1]
+    s = np.zeros(A.shape, complex)
+
+    def step(frame):
+        nonlocal s
+        s = a * s + B * frame[:, None]
+        y = 2 * (C * s).sum(-1).real + w["D"] * frame
+        y = y * np.array([0.5 * (1 + math.erf(v / math.sqrt(2))) for v in y])
+        value, gate = np.split(w["output_linear.0.weight"][..., 0] @ y + w["output_linear.0.bias"], 2)
+        return value * sig(gate)
+
+    return frames(step, x)
+
+
+def rg_lru(w, x):
+    h, first = np.zeros(6), True
+
+    def step(frame):
+        nonlocal h, first
+        i, r = (
+            sig(
+                np.concatenate([p @ W for p, W in zip(frame.reshape(2, 3), w[f"{k}_gate.w"], strict=True)])
+                + w[f"{k}_gate.b"].ravel()
+            )
+            for k in ("input", "a")
+        )
+        a = np.exp(-8 * softplus(w["a_param"]) * r)
+        h = a * h + (1 if first else np.sqrt(1 - a**2)) * i * frame
+        first = False
+        return h
+
+    return frames(step, x)
+
+
+def mamba(w, x):
+    last, s, A = past(8, 4), np.zeros((8, 4)), -np.exp(w["A_log"])
+
+    def step(frame):
+        nonlocal s
+        u, z = np.split(w["in_proj.weight"] @ frame, 2)
+        u = silu((last(u).T * w["conv1d.weight"][:, 0]).sum(-1) + w["conv1d.bias"])
+        dt, B, C = np.split(w["x_proj.weight"] @ u, [2, 6])
+        dt = softplus(w["dt_proj.weight"] @ dt + w["dt_proj.bias"])
+        s = np.exp(dt[:, None] * A) * s + np.outer(dt * u, B)
+        return w["out_proj.weight"] @ ((s @ C + w["D"] * u) * silu(z))
+
+    return frames(step, x)
+
+
+def mamba2(w, x):
+    last, S = past(20, 4), np.zeros((4, 2, 3))
+
+    def step(frame):
+        z, u, dt = np.split(w["in_proj.weight"] @ frame, [8, 28])
+        u = silu((last(u).T * w["conv1d.weight"][:, 0]).sum(-1) + w["conv1d.bias"])
+        v, B, C = u[:8].reshape(4, 2), u[8:14].reshape(2, 3), u[14:].reshape(2, 3)
+        dt, y = softplus(dt + w["dt_bias"]), np.zeros((4, 2))
+        for m in range(4):
+            S[m] = np.exp(-dt[m] * np.exp(w["A_log"][m])) * S[m] + dt[m] * np.outer(v[m], B[m // 2])
+            y[m] = S[m] @ C[m // 2] + w["D"][m] * v[m]
+        y = (y.ravel() * silu(z)).reshape(2, 4)
+        y = y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-5)
+        return w["out_proj.weight"] @ (y.ravel() * w["norm.weight"])
+
+    return frames(step, x)
+
+
+def of_heads(x, n=2):
+    return x.reshape(n, -1)
+
+
+def rms(x, weight, eps=1e-5):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight
+
+
+def head_norm(x, weight, bias, eps):
+    """Of each row by itself; weight and bias hold those of all."""
+    centred = x - x.mean(-1, keepdims=True)
+    return (centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps)).ravel() * weight + bias
+
+
+def linear_attention(w, x, update, gated=True, norm="g_norm_swish_gate.weight", filtered=False):
+    """Two heads of four keys and values; update(S, head, frame, k, v) gives the head's next S (keys, values)."""
+    S, held = np.zeros((2, 4, 4)), {p: past(8, 4) for p in "qkv"}
+
+    def step(frame):
+        parts = {p: w[f"{p}_proj.weight"] @ frame for p in "qkv"}
+        if filtered:
+            parts = {p: silu((held[p](a).T * w[f"{p}_conv1d.weight"][:, 0]).sum(-1)) for p, a in parts.items()}
+        q, k, v = (of_heads(parts[p]) for p in "qkv")
+        if filtered:
+            q, k = (a / np.sqrt((a**2).sum(-1, keepdims=True) + 1e-6) for a in (q, k))
+        y = np.zeros((2, 4))
+        for n in range(2):
+            S[n] = update(S[n], n, frame, k[n], v[n])
+            y[n] = S[n].T @ q[n] / 2
+        y = rms(y, w[norm]).ravel()
+        return w["o_proj.weight"] @ (y * silu(w["g_proj.weight"] @ frame) if gated else y)
+
+    return frames(step, x)
+
+
+def ret_net(w, x):
+    def update(S, n, frame, k, v):
+        turned = np.empty_like(S)
+        for pair in range(2):
+            angle = 10000 ** (-2 * pair / 4)
+            c, s = math.cos(angle), math.sin(angle)
+            turned[pair] = c * S[pair] + s * S[pair + 2]
+            turned[pair + 2] = c * S[pair + 2] - s * S[pair]
+        return (1 - 2.0 ** (-5 - n)) * turned + np.outer(k, v)
+
+    return linear_attention(w, x, update)
+
+
+def gla(w, x):
+    def update(S, n, frame, k, v):
+        gate = w["gk_proj.1.weight"] @ (w["gk_proj.0.weight"] @ frame) + w["gk_proj.1.bias"]
+        return of_heads(sig(gate) ** (1 / 16))[n][:, None] * S + np.outer(k, v)
+
+    return linear_attention(w, x, update)
+
+
+def delta_rule(w, S, n, frame, k, v):
+    beta = sig(w["b_proj.weight"][n] @ frame)
+    return (np.eye(4) - beta * np.outer(k, k)) @ S + beta * np.outer(k, v)
+
+
+def delta_net(w, x):
+    def update(S, n, frame, k, v):
+        return delta_rule(w, S, n, frame, k, v)
+
+    return linear_attention(w, x, update, gated=False, norm="o_norm.weight", filtered=True)
+
+
+def gated_delta_net(w, x):
+    def update(S, n, frame, k, v):
+        a = np.exp(-np.exp(w["A_log"][n]) * softplus(w["a_proj.weight"][n] @ frame + w["dt_bias"][n]))
+        return delta_rule(w, a * S, n, frame, k, v)
+
+    return linear_attention(w, x, update, norm="o_norm.weight", filtered=True)
+
+
+def rwkv4(w, x):
+    A, B, before = np.zeros(6), np.zeros(6), np.zeros(6)
+
+    def step(frame):
+        nonlocal A, B, before
+        k, v, r = (
+            w[f"{name}.weight"] @ (frame * w[f"time_mix_{p}"].ravel() + before * (1 - w[f"time_mix_{p}"].ravel()))
+            for p, name in (("k", "key"), ("v", "value"), ("r", "receptance"))
+        )
+        wkv = (A + np.exp(w["time_first"] + k) * v) / (B + np.exp(w["time_first"] + k))
+        decay = np.exp(-np.exp(w["time_decay"]))
+        A, B, before = decay * A + np.exp(k) * v, decay * B + np.exp(k), frame
+        return w["output.weight"] @ (sig(r) * wkv)
+
+    return frames(step, x)
+
+
+def rwkv6(w, x):
+    S, before = np.zeros((2, 3, 3)), np.zeros(6)
+
+    def step(frame):
+        nonlocal before
+        dx = before - frame
+        low = np.tanh((frame + dx * w["time_maa_x"].ravel()) @ w["time_maa_w1"]).reshape(5, 2)
+        at = {
+            p: frame + dx * (w[f"time_maa_{p}"].ravel() + low[i] @ w["time_maa_w2"][i]) for i, p in enumerate("wkvrg")
+        }
+        decay = np.exp(-np.exp(w["time_decay"].ravel() + np.tanh(at["w"] @ w["time_decay_w1"]) @ w["time_decay_w2"]))
+        k, v, r = (of_heads(w[f"{n}.weight"] @ at[p]) for p, n in (("k", "key"), ("v", "value"), ("r", "receptance")))
+        y = np.zeros((2, 3))
+        for n in range(2):
+            y[n] = (S[n] + w["time_faaaa"][n][:, None] * np.outer(k[n], v[n])).T @ r[n]
+            S[n] = of_heads(decay)[n][:, None] * S[n] + np.outer(k[n], v[n])
+        before = frame
+        y = head_norm(y, w["ln_x.weight"], w["ln_x.bias"], 64e-5)
+        return w["output.weight"] @ (y * silu(w["gate.weight"] @ at["g"]))
+
+    return frames(step, x)
+
+
+def rwkv7(w, x):
+    S, before = np.zeros((2, 3, 3)), np.zeros(6)
+    w = {k: a.ravel() if a.shape[:2] == (1, 1) else a for k, a in w.items()}
+
+    def step(frame):
+        nonlocal before
+        at = {p: frame + (before - frame) * w[f"x_{p}"] for p in "rwkvag"}
+        before = frame
+        r, k, v = (w[f"{n}.weight"] @ at[p] for p, n in (("r", "receptance"), ("k", "key"), ("v", "value")))
+        decay = np.exp(-math.exp(-0.5) * sig(w["w0"] + np.tanh(at["w"] @ w["w1"]) @ w["w2"]))
+        a, g = sig(w["a0"] + at["a"] @ w["a1"] @ w["a2"]), sig(at["g"] @ w["g1"]) @ w["g2"]
+        c, k = of_heads(k * w["k_k"]), k * (1 + (a - 1) * w["k_a"])
+        c = c / np.sqrt((c**2).sum(-1, keepdims=True))
+        r, decay, k, v, a = (of_heads(t) for t in (r, decay, k, v, a))
+        y, bonus = np.zeros((2, 3)), np.zeros((2, 3))
+        for n in range(2):
+            S[n] = (np.diag(decay[n]) - np.outer(a[n] * c[n], c[n])) @ S[n] + np.outer(k[n], v[n])
+            y[n], bonus[n] = S[n].T @ r[n], (r[n] * k[n] * w["r_k"][n]).sum() * v[n]
+        y = head_norm(y, w["ln_x.weight"], w["ln_x.bias"], 64e-5) + bonus.ravel()
+        return w["output.weight"] @ (y * g)
+
+    return frames(step, x)
+
+
+def s_lstm(w, x):
+    """Without a stabiliser, which changes nothing but what overflows."""
+    h, c, n = np.zeros((3, 8))
+
+    def step(frame):
+        nonlocal h, c, n
+        back = np.concatenate([w["R"][gate, head] @ h.reshape(2, 4)[head] for gate in range(4) for head in range(2)])
+        i, f, z, o = np.split(w["W"] @ frame + back + w["b"], 4)
+        c, n = sig(f) * c + np.exp(i) * np.tanh(z), sig(f) * n + np.exp(i)
+        h = sig(o) * c / n
+        return h
+
+    return frames(step, x)
+
+
+def m_lstm(w, x):
+    """Without a stabiliser, but for what it makes of the 1e-6 in the divisor."""
+    C, n, m = np.zeros((2, 2, 4)), np.zeros((2, 2)), np.full(2, -np.inf)
+
+    def step(frame):
+        q, k, v, o = (w[f"{p}.weight"] @ frame for p in ("q", "k", "v", "ogate_preact"))
+        i, f = (15 * np.tanh((w[f"{p}gate_preact.weight"] @ frame + w[f"{p}gate_preact.bias"]) / 15) for p in "if")
+        y = np.zeros((2, 4))
+        for head in range(2):
+            C[head] = sig(f[head]) * C[head] + np.exp(i[head]) * np.outer(of_heads(k)[head], of_heads(v)[head])
+            n[head] = sig(f[head]) * n[head] + np.exp(i[head]) * of_heads(k)[head]
+            m[head] = max(m[head] + np.log(sig(f[head])), i[head])
+            query = of_heads(q)[head] / math.sqrt(2)
+            y[head] = C[head].T @ query / (max(abs(n[head] @ query), 1) + 1e-6 * np.exp(m[head]))
+        y = head_norm(y, w["multihead_norm.weight"], 0, 1e-6)
+        return w["out_proj.weight"] @ (sig(o) * y)
+
+    return frames(step, x)
