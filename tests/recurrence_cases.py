@@ -31,6 +31,29 @@ LAYERS = {
     "rwkv7": undertow.RWKV7.from_torch,
     "s_lstm": lambda w: undertow.SLSTM(**w),
     "m_lstm": undertow.MLSTM.from_torch,
+    "cfc": undertow.CfC.from_torch,
+    "ltc": undertow.LTC.from_torch,
+    "lmu": undertow.LMU.from_torch,
+    "esn": lambda w: undertow.ESN(**w, lr=0.3),
+    "lif": undertow.LIF.from_torch,
+    "conv_lstm": lambda w: undertow.ConvLSTM.from_torch(w, size=(4, 5)),
+    "conv_gru": lambda w: undertow.ConvGRU.from_torch(w, size=(4, 5)),
+    "layer_norm_lstm": undertow.LayerNormLSTM.from_torch,
+    "bounded_lstm": lambda w: undertow.LSTM(
+        w["weight_ih_l0"],
+        w["weight_hh_l0"],
+        w["bias_ih_l0"],
+        recurrent_bias=w["bias_hh_l0"],
+        projection=w["weight_hr_l0"],
+        cell_clip=0.5,
+        proj_clip=0.4,
+    ),
+    "attention": lambda w: undertow.Attention.from_torch(w, heads=2, window=4),
+    "additive_attention": lambda w: undertow.Attention(**w, window=4),
+    "transformer_block": lambda w: undertow.TransformerBlock.from_torch(w, heads=2, window=4),
+    "transformer_block_norm_first": lambda w: undertow.TransformerBlock.from_torch(
+        w, heads=2, window=4, norm_first=True, activation="gelu"
+    ),
 }
 
 

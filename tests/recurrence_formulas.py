@@ -369,3 +369,188 @@ def m_lstm(w, x):
         return w["out_proj.weight"] @ (sig(o) * y)
 
     return frames(step, x)
+
+
+def cfc(w, x):
+    h = np.zeros(5)
+
+    def step(frame):
+        nonlocal h
+        z = 1.7159 * np.tanh(0.666 * (w["backbone.0.weight"] @ np.append(frame, h) + w["backbone.0.bias"]))
+        one, two, a, b = (w[f"{k}.weight"] @ z + w[f"{k}.bias"] for k in ("ff1", "ff2", "time_a", "time_b"))
+        h = np.tanh(one) * sig(-a - b) + np.tanh(two) * sig(a + b)
+        return h
+
+    return frames(step, x)
+
+
+def ltc(w, x):
+    v = np.zeros(5)
+
+    def step(frame):
+        frame = frame * w["input_w"] + w["input_b"]
+        for _ in range(6):
+            next_v = np.zeros(5)
+            for n in range(5):
+                top = 6 * softplus(w["cm"][n]) * v[n] + softplus(w["gleak"][n]) * w["vleak"][n]
+                below = 6 * softplus(w["cm"][n]) + softplus(w["gleak"][n]) + 1e-8
+                for kind, pre in (("", v), ("sensory_", frame)):
+                    for m in range(len(pre)):
+                        open_ = sig(w[f"{kind}sigma"][m, n] * (pre[m] - w[f"{kind}mu"][m, n]))
+                        open_ *= softplus(w[f"{kind}w"][m, n]) * w[f"{kind}sparsity_mask"][m, n]
+                        top, below = top + open_ * w[f"{kind}erev"][m, n], below + open_
+                next_v[n] = top / below
+            v[:] = next_v
+        return v[:3] * w["output_w"] + w["output_b"]
+
+    return frames(step, x)
+
+
+def lmu(w, x):
+    h, m = np.zeros(5), np.zeros(4)
+
+    def step(frame):
+        nonlocal h, m
+        u = w["e_x"][0] @ frame + w["e_h"][0] @ h + w["e_m"][0] @ m
+        m = w["A"] @ m + w["B"][:, 0] * u
+        h = np.tanh(w["W_x"] @ frame + w["W_h"] @ h + w["W_m"] @ m)
+        return h
+
+    return frames(step, x)
+
+
+def esn(w, x):
+    h = np.zeros(8)
+
+    def step(frame):
+        nonlocal h
+        h = 0.7 * h + 0.3 * np.tanh(w["W"] @ h + w["Win"] @ frame + w["bias"])
+        return w["Wout"] @ h + w["b_out"]
+
+    return frames(step, x)
+
+
+def lif(w, x):
+    v = np.zeros(6)
+
+    def step(frame):
+        nonlocal v
+        v = w["beta"] * v + frame - np.where(v > w["threshold"], w["threshold"], 0)
+        return np.where(v > w["threshold"], 1.0, 0.0)
+
+    return frames(step, x)
+
+
+def picture(W, b, x):
+    """A convolution (outputs, channels, 3, 3) with zeros around, by its definition."""
+    rows, columns = x.shape[1:]
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    y = np.zeros((len(W), rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            y[:, i, j] = np.einsum("ockl,ckl->o", W, padded[:, i : i + 3, j : j + 3]) + b
+    return y
+
+
+def conv_lstm(w, x):
+    h, c = np.zeros((2, 3, 4, 5))
+
+    def step(frame):
+        nonlocal h, c
+        i, f, o, g = np.split(picture(w["conv.weight"], w["conv.bias"], np.concatenate([frame, h])), 4)
+        c = sig(f) * c + sig(i) * np.tanh(g)
+        h = sig(o) * np.tanh(c)
+        return h
+
+    return frames(step, x)
+
+
+def conv_gru(w, x):
+    h = np.zeros((3, 4, 5))
+
+    def step(frame):
+        nonlocal h
+        gates = picture(w["conv_gates.weight"], w["conv_gates.bias"], np.concatenate([frame, h]))
+        r, z = np.split(sig(gates), 2)
+        n = np.tanh(picture(w["conv_can.weight"], w["conv_can.bias"], np.concatenate([frame, r * h])))
+        h = (1 - z) * h + z * n
+        return h
+
+    return frames(step, x)
+
+
+def layer_norm_lstm(w, x):
+    h, c = np.zeros((2, 5))
+
+    def norm(a, k):
+        return head_norm(a, w[f"layernorm_{k}.weight"], w[f"layernorm_{k}.bias"], 1e-5)
+
+    def step(frame):
+        nonlocal h, c
+        i, f, g, o = np.split(norm(w["weight_ih"] @ frame, "i") + norm(w["weight_hh"] @ h, "h"), 4)
+        c = norm(sig(f) * c + sig(i) * np.tanh(g), "c")
+        h = sig(o) * np.tanh(c)
+        return h
+
+    return frames(step, x)
+
+
+def bounded_lstm(w, x):
+    h, c = np.zeros(3), np.zeros(5)
+
+    def step(frame):
+        nonlocal h, c
+        gates = w["weight_ih_l0"] @ frame + w["weight_hh_l0"] @ h + w["bias_ih_l0"] + w["bias_hh_l0"]
+        i, f, g, o = np.split(gates, 4)
+        c = np.clip(sig(f) * c + sig(i) * np.tanh(g), -0.5, 0.5)
+        h = np.clip(w["weight_hr_l0"] @ (sig(o) * np.tanh(c)), -0.4, 0.4)
+        return h
+
+    return frames(step, x)
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def window_attention(w, x, at=""):
+    """Two heads over the last four frames."""
+    q, k, v = np.split(x @ w[f"{at}in_proj_weight"].T + w[f"{at}in_proj_bias"], 3, axis=1)
+    y = np.zeros_like(x)
+    for t in range(len(x)):
+        for rows in (slice(0, 3), slice(3, 6)):
+            seen = slice(max(0, t - 3), t + 1)
+            y[t, rows] = softmax(k[seen, rows] @ q[t, rows] / math.sqrt(3)) @ v[seen, rows]
+    return y @ w[f"{at}out_proj.weight"].T + w[f"{at}out_proj.bias"]
+
+
+def attention(w, x):
+    return window_attention(w, x)
+
+
+def additive_attention(w, x):
+    q, k, v = (x @ w[f"W_{p}"].T for p in "qkv")
+    rows = []
+    for t in range(len(x)):
+        seen = slice(max(0, t - 3), t + 1)
+        rows.append(softmax(np.array([w["additive"] @ np.tanh(q[t] + key) for key in k[seen]])) @ v[seen])
+    return np.array(rows)
+
+
+def block_norm(w, x, i):
+    return np.array([head_norm(row, w[f"norm{i}.weight"], w[f"norm{i}.bias"], 1e-5) for row in x])
+
+
+def inner(w, x, g):
+    return g(x @ w["linear1.weight"].T + w["linear1.bias"]) @ w["linear2.weight"].T + w["linear2.bias"]
+
+
+def transformer_block(w, x):
+    y = block_norm(w, x + window_attention(w, x, "self_attn."), 1)
+    return block_norm(w, y + inner(w, y, lambda a: np.maximum(a, 0)), 2)
+
+
+def transformer_block_norm_first(w, x):
+    y = x + window_attention(w, block_norm(w, x, 1), "self_attn.")
+    return y + inner(w, block_norm(w, y, 2), lambda a: a * 0.5 * (1 + np.vectorize(math.erf)(a / math.sqrt(2))))

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Layers of modern recurrences: against their equations in NumPy float64, and against golden files of PyTorch."""
 
+import re
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,19 +13,23 @@ import undertow
 from exported import agree, build, needs_compiler
 from recurrence_cases import LAYERS, golden
 from tolerances import FLOAT32_CELL, FLOAT64_AGREE
+from undertow.layers.recurrence import Recurrence
 
+ROOT = Path(__file__).resolve().parents[1]
 pytest.importorskip("undertow._core", reason="needs the compiled engine: pip install .")
 
 CASES = golden()
 #: nodes of a compiled layer, at most, beside constants: its dense layers, and expressions
-NODES = {"delta_net": 20, "gated_delta_net": 20, "rwkv6": 28, "rwkv7": 26}
+NODES = {"delta_net": 20, "gated_delta_net": 20, "rwkv6": 28, "rwkv7": 26, "ltc": 20, "conv_lstm": 20, "conv_gru": 22}
+NODES |= {"transformer_block": 18, "transformer_block_norm_first": 18}
 #: what int8 weights, which are off by half of 1 / 127, may change, relative to the largest output: products and gates
 #: of a dozen terms, in states that gather them
 INT8 = 0.25
 
 
 def model_of(case):
-    return undertow.Sequential([LAYERS[case](CASES[case][0])])
+    weights, x, _ = CASES[case]
+    return undertow.Sequential([LAYERS[case](weights)], input_shape=x.shape[1:])
 
 
 def largest(y):
@@ -45,7 +53,7 @@ def test_layers_compute_their_formula(case):
     stream = model.stream()
     np.testing.assert_array_equal(np.stack([stream.step(frame) for frame in x]), whole)
     ops = [node.op for node in model.graph.nodes if node.op != "constant"]
-    assert "expression" in ops and len(ops) <= NODES.get(case, 14), ops
+    assert {"expression", "rnn", "attend"} & set(ops) and len(ops) <= NODES.get(case, 14), ops
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,14 +96,14 @@ def test_states_have_names_of_the_layer():
     )
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", set(CASES) - {"lif"})  # whose weights may have any shape
 def test_a_wrong_shape_is_named(case):
     """Each array in turn, with an axis too many; every error names an array, what is expected and what it got."""
     weights = CASES[case][0]
     for name, array in weights.items():
         with pytest.raises(undertow.ShapeError, match=r"has shape .*expected") as told:
             LAYERS[case]({**weights, name: np.stack([array, array])})
-        assert type(LAYERS[case](weights)).__name__ in str(told.value)
+        assert {type(LAYERS[case](weights)).__name__, "Attention"} & set(re.findall(r"\w+", str(told.value)))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -107,12 +115,13 @@ def test_a_missing_array_is_named(case):
             LAYERS[case](rest)
         except undertow.ShapeError as error:
             assert name in str(error) or "expected" in str(error)
-        except TypeError as error:  # the constructor's own argument
+        except (TypeError, KeyError) as error:  # the constructor's own argument
             assert name in str(error)
 
 
 def test_settings_that_make_no_sense():
-    one = np.ones((4, 4))
+    one, neurons = np.ones((4, 4)), [*np.ones((3, 4)), *np.ones((4, 4, 4)), *np.ones((4, 2, 4))]
+    attend = undertow.Attention
     for make, words in {
         lambda: undertow.MinGRU(one, one, candidate="tanh"): "candidate is 'tanh', expected 'linear' or 'positive'",
         lambda: undertow.RetNet(one, one, one, one, one, heads=3): "heads is 3, expected a divisor of 4",
@@ -128,12 +137,46 @@ def test_settings_that_make_no_sense():
         lambda: undertow.LRU(one[0], one[0], one, one, one[:2], one[:2], one[0]): "passes 4 inputs",
         lambda: undertow.QRNN.from_torch({"linear.weight": np.ones((6, 4))}, window=0): "linear.weight",
         lambda: undertow.IndRNN(None, one[0]): "W",
+        lambda: undertow.CfC(one, one, one, one): "takes 4 numbers, expected inputs and 4 units",
+        lambda: undertow.LTC(*neurons, unfolds=0): "unfolds is 0",
+        lambda: undertow.LTC(*neurons, positive="no"): "positive is 'no'",
+        lambda: undertow.LTC(*neurons, output_w=np.ones(5)): "at most 4",
+        lambda: undertow.ESN(one, one, lr=0): "lr is 0, expected a number above 0 and at most 1",
+        lambda: undertow.ESN(one, one, b_out=one[0]): "without Wout",
+        lambda: undertow.LIF(0.5, reset="down"): "reset is 'down'",
+        lambda: undertow.LIF([0.5, 0.5], [1, 1, 1]): r"threshold has shape \(3,\), expected \(2,\)",
+        lambda: undertow.ConvLSTM(np.ones((8, 3, 2, 3)), size=(4, 5)): "a window of 2 x 3, expected odd",
+        lambda: undertow.ConvLSTM(np.ones((8, 3, 3, 3)), size=(0, 5)): r"size is \(0, 5\)",
+        lambda: undertow.ConvGRU(np.ones((4, 2, 3, 3)), np.ones((2, 2, 3, 3)), size=(4, 5)): "W takes 2 channels",
+        lambda: undertow.LSTM(np.ones((16, 3)), np.ones((16, 4)), cell_clip=0): "cell_clip is 0",
+        lambda: undertow.LSTM(np.ones((16, 3)), np.ones((16, 4)), proj_clip=np.nan): "proj_clip is nan",
+        lambda: attend(one, one, one, window=0): "window is 0, expected 1 to",
+        lambda: attend(one, one, one, window=4, heads=3): "heads is 3, expected a divisor of 4",
+        lambda: attend(one, one, one, window=4, heads=4, shared=3): "shared is 3, expected a divisor of 4",
+        lambda: undertow.Attention(
+            one, one, one, window=4, heads=4, shared=2
+        ): r"W_k has shape \(4, 4\), expected \(2, 4\)",
+        lambda: undertow.Attention(
+            one, one, one, np.ones((2, 3)), window=4
+        ): r"W_o has shape \(2, 3\), expected \(2, 4\)",
+        lambda: attend(one, one, one, window=4, bias=np.ones(3)): r"bias has shape \(3,\), expected \(4,\)",
+        lambda: undertow.Attention(
+            one, one, one, window=4, additive=one[0], heads=2
+        ): "additive scores are of one head",
+        lambda: attend(one, one, one, window=4, cap=-1): "cap is -1",
+        lambda: undertow.TransformerBlock(None, one, one): "expected an undertow.Attention",
+        lambda: undertow.TransformerBlock(attend(one, one, one[:2], window=2), one, one): "as of linear1",
         lambda: undertow.IndRNN([["a"]], one[0]): "W has dtype",
     }.items():
         with pytest.raises((ValueError, TypeError), match=words):
             make()
     with pytest.raises(undertow.UnsupportedError, match="v1 mixes in values of the model's first block"):
         undertow.RWKV7.from_torch({**CASES["rwkv7"][0], "v1": one})
+    for layer in (undertow.ESN, undertow.SLSTM):
+        with pytest.raises(undertow.UnsupportedError, match="no package has names for it"):
+            layer.from_torch({})
+    with pytest.raises(undertow.UnsupportedError, match="cell_clip is not supported with reverse=True"):
+        undertow.LSTM(np.ones((16, 3)), np.ones((16, 4)), cell_clip=1, reverse=True)
     with pytest.raises(undertow.ShapeError, match=r"takes frames of shape \(2,\), but 'x' has \(3,\)"):
         graph = undertow.Graph()
         undertow.IndRNN(np.ones((3, 2)), np.ones(3)).add_to(graph, graph.input("x", 3))
@@ -188,3 +231,106 @@ def test_more_forms_of_the_layers(rng):
         rows.append(o @ recurrence_formulas.head_norm(y, 1, 0, 1e-2))
     layer = undertow.RetNet(q, k, v, None, o, heads=2, rotary=None, centred=True, eps=1e-2)
     np.testing.assert_allclose(run(layer), rows, atol=FLOAT32_CELL * 8)
+
+
+def test_bounds_go_with_the_other_settings_of_an_lstm(rng):
+    """Bounds that nothing reaches change nothing: peepholes, a clip, coupled gates, starts, the last output alone."""
+    W, R = rng.normal(size=(16, 3)).astype(np.float32), rng.normal(size=(16, 4)).astype(np.float32)
+    x = rng.normal(size=(9, 3)).astype(np.float32)
+    settings = {"b": rng.normal(size=16), "peephole": rng.normal(size=(3, 4)), "clip": 1.5}
+    settings |= {"h0": rng.normal(size=4) / 3, "c0": rng.normal(size=4) / 3, "gate_order": "ifco"}
+    for more in ({}, {"input_forget": True}, {"return_sequences": False}, {"activations": ("sigmoid", "relu", "tanh")}):
+        plain, bounded = (
+            undertow.Sequential([undertow.LSTM(W, R, **settings, **more, **bound)]).run(x)
+            for bound in ({}, {"cell_clip": 1e3, "proj_clip": 1e3})
+        )
+        np.testing.assert_allclose(bounded, plain, atol=FLOAT32_CELL * 4, err_msg=str(more))
+
+
+def attended(q, k, v, window, heads, shared, bias, cap=0.0):
+    """Grouped heads over the last frames, by their definition."""
+    rows, width = [], q.shape[1] // heads
+    for t in range(len(q)):
+        seen, y = range(max(0, t - window + 1), t + 1), []
+        for n in range(heads):
+            of = slice(n // (heads // shared) * width, (n // (heads // shared) + 1) * width)
+            scores = np.array([q[t, n * width : (n + 1) * width] @ k[s, of] for s in seen]) / np.sqrt(width)
+            scores = cap * np.tanh(scores / cap) if cap else scores
+            y.append(recurrence_formulas.softmax(scores + bias[n, window - len(seen) :]) @ v[list(seen), of])
+        rows.append(np.concatenate(y))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 40])
+def test_attention_with_shared_heads_bias_and_cap(window, rng):
+    W = [rng.normal(size=(n, 5)).astype(np.float32) for n in (12, 6, 6)]
+    x, bias = rng.normal(size=(12, 5)).astype(np.float32), rng.normal(size=(4, window)).astype(np.float32)
+    q, k, v = (x.astype(np.float64) @ w.T.astype(np.float64) for w in W)
+    for more in ({"bias": bias}, {"bias": bias[0]}, {"cap": 2.0}):
+        layer = undertow.Attention(*W, window=window, heads=4, shared=2, **more)
+        want = attended(
+            q, k, v, window, 4, 2, np.broadcast_to(more.get("bias", 0.0), (4, window)), more.get("cap", 0.0)
+        )
+        model = undertow.Sequential([layer])
+        np.testing.assert_allclose(model.run(x), want, atol=FLOAT32_CELL * 10, err_msg=str(more))
+        stream = model.stream()
+        np.testing.assert_array_equal(np.stack([stream.step(frame) for frame in x]), model.run(x))
+
+
+@pytest.mark.parametrize("reset", ["zero", "none"])
+def test_neurons_reset_as_told(reset, rng):
+    x, v, rows = rng.normal(size=(40, 3)).astype(np.float32), np.zeros(3), []
+    for frame in x.astype(np.float64):
+        fired = v > 0.75
+        v = 0.5 * v + frame
+        v = np.where(fired, 0.0, v) if reset == "zero" else v
+        rows.append(v)
+    layer = undertow.LIF([0.5, 0.5, 0.5], 0.75, reset=reset, membrane=True)
+    np.testing.assert_allclose(undertow.Sequential([layer]).run(x), rows, atol=FLOAT32_CELL)
+
+
+def test_more_forms_of_cells_in_continuous_time(rng):
+    """Without a backbone, with two layers of it, without the gate's factor; neurons whose weights are as they are."""
+    x = rng.normal(size=(9, 3)).astype(np.float32)
+    W = rng.normal(size=(4, 2, 5)).astype(np.float32)
+    deep = [rng.normal(size=n).astype(np.float32) for n in ((6, 5), (6,), (7, 6), (7,))]
+    heads = rng.normal(size=(4, 2, 7)).astype(np.float32)
+    for layer, through, matrices in (
+        (undertow.CfC(*W, timespan=0.5, gated=False), [], W),
+        (
+            undertow.CfC(*heads, backbone=zip(deep[::2], deep[1::2], strict=True), timespan=0.5, gated=False),
+            deep,
+            heads,
+        ),
+    ):
+        h, rows = np.zeros(2), []
+        for frame in x.astype(np.float64):
+            z = np.append(frame, h)
+            for w, b in zip(through[::2], through[1::2], strict=True):
+                z = 1.7159 * np.tanh(0.666 * (w @ z + b))
+            one, two, a, b = (w @ z for w in matrices)
+            h = np.tanh(one) + np.tanh(two) * recurrence_formulas.sig(0.5 * a + b)
+            rows.append(h)
+        np.testing.assert_allclose(undertow.Sequential([layer]).run(x), rows, atol=FLOAT32_CELL * 4)
+    arrays = {k: np.abs(a) for k, a in CASES["ltc"][0].items()}
+    straight = {k: np.log1p(np.exp(a)) if k in ("gleak", "cm", "w", "sensory_w") else a for k, a in arrays.items()}
+    a, b = (
+        undertow.Sequential([undertow.LTC(**w, unfolds=3, positive=p)]).run(CASES["ltc"][1])
+        for w, p in ((arrays, "softplus"), (straight, "as is"))
+    )
+    np.testing.assert_allclose(a, b, atol=FLOAT32_CELL * 4)
+
+
+def test_the_page_is_what_the_layers_say():
+    """Made anew by `python docs/_ext/recurrence_table.py > docs/recurrences.md`."""
+    script = ROOT / "docs" / "_ext" / "recurrence_table.py"
+    if not script.exists():
+        pytest.skip("needs the source tree")
+    text = runpy.run_path(str(script))["page"]()
+    assert text == (ROOT / "docs" / "recurrences.md").read_text(encoding="utf-8")
+    classes = {name for name in undertow.layers.__all__ if is_recurrence(getattr(undertow, name))}
+    assert classes == set(re.findall(r"^## (\w+)$", text, re.M))
+
+
+def is_recurrence(thing):
+    return isinstance(thing, type) and issubclass(thing, Recurrence)

@@ -405,7 +405,203 @@ def m_lstm(w, x):
     return (torch.sigmoid(x @ w["ogate_preact.weight"].T) * y) @ w["out_proj.weight"].T
 
 
-# -- more cases here
+def linear(x, w, name):
+    return F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
+
+
+@case(
+    {"backbone.0.weight": (7, 11), "backbone.0.bias": (7,)}
+    | {f"{k}.weight": (5, 7) for k in ("ff1", "ff2", "time_a", "time_b")}
+    | {f"{k}.bias": (5,) for k in ("ff1", "ff2", "time_a", "time_b")}
+)
+def cfc(w, x):
+    h, y = torch.zeros(5, dtype=x.dtype), []
+    for frame in x:
+        z = 1.7159 * torch.tanh(0.666 * linear(torch.cat([frame, h]), w, "backbone.0"))
+        one, two = torch.tanh(linear(z, w, "ff1")), torch.tanh(linear(z, w, "ff2"))
+        t = torch.sigmoid(linear(z, w, "time_a") * 1.0 + linear(z, w, "time_b"))
+        h = one * (1.0 - t) + t * two
+        y.append(h)
+    return torch.stack(y)
+
+
+@case(
+    {k: (5,) for k in ("gleak", "vleak", "cm")}
+    | {k: (5, 5) for k in ("sigma", "mu", "w", "erev", "sparsity_mask")}
+    | {f"sensory_{k}": (6, 5) for k in ("sigma", "mu", "w", "erev", "sparsity_mask")}
+    | {"input_w": (6,), "input_b": (6,), "output_w": (3,), "output_b": (3,)},
+    scale=1.0,
+    sparsity_mask=lambda n: (torch.rand(n) > 0.5).double(),
+    sensory_sparsity_mask=lambda n: (torch.rand(n) > 0.5).double(),
+)
+def ltc(w, x):
+    def sigmoid(v, mu, sigma):
+        return torch.sigmoid(sigma * (v.unsqueeze(-1) - mu))
+
+    x, v, y = x * w["input_w"] + w["input_b"], torch.zeros(5, dtype=x.dtype), []
+    strength, gleak = F.softplus(w["w"]), F.softplus(w["gleak"])
+    for frame in x:
+        sensory = F.softplus(w["sensory_w"]) * sigmoid(frame, w["sensory_mu"], w["sensory_sigma"])
+        sensory = sensory * w["sensory_sparsity_mask"]
+        cm_t = F.softplus(w["cm"]) / (1.0 / 6)
+        for _ in range(6):
+            active = strength * sigmoid(v, w["mu"], w["sigma"]) * w["sparsity_mask"]
+            numerator = (active * w["erev"]).sum(0) + (sensory * w["sensory_erev"]).sum(0)
+            numerator = cm_t * v + gleak * w["vleak"] + numerator
+            v = numerator / (cm_t + gleak + active.sum(0) + sensory.sum(0) + 1e-8)
+        y.append(v[:3] * w["output_w"] + w["output_b"])
+    return torch.stack(y)
+
+
+@case(
+    {"e_x": (1, 6), "e_h": (1, 5), "e_m": (1, 4), "W_x": (5, 6), "W_h": (5, 5), "W_m": (5, 4), "A": (4, 4), "B": (4, 1)}
+)
+def lmu(w, x):
+    h, m, y = torch.zeros(5, dtype=x.dtype), torch.zeros(4, dtype=x.dtype), []
+    for frame in x:
+        u = F.linear(frame, w["e_x"]) + F.linear(h, w["e_h"]) + F.linear(m, w["e_m"])
+        m = F.linear(m, w["A"]) + F.linear(u, w["B"])
+        h = torch.tanh(F.linear(frame, w["W_x"]) + F.linear(h, w["W_h"]) + F.linear(m, w["W_m"]))
+        y.append(h)
+    return torch.stack(y)
+
+
+@case({"W": (8, 8), "Win": (8, 6), "bias": (8,), "Wout": (3, 8), "b_out": (3,)})
+def esn(w, x):
+    h, y = torch.zeros(8, dtype=x.dtype), []
+    for frame in x:
+        h = (1 - 0.3) * h + 0.3 * torch.tanh(w["W"] @ h + w["Win"] @ frame + w["bias"])
+        y.append(w["Wout"] @ h + w["b_out"])
+    return torch.stack(y)
+
+
+@case({"beta": (), "threshold": ()}, beta=uniform(0.8, 0.9), threshold=uniform(0.5, 0.6))
+def lif(w, x):
+    mem, y = torch.zeros(6, dtype=x.dtype), []
+    for frame in x:
+        reset = (mem - w["threshold"] > 0).double()
+        mem = w["beta"].clamp(0, 1) * mem + frame - reset * w["threshold"]
+        y.append((mem - w["threshold"] > 0).double())
+    return torch.stack(y)
+
+
+@case({"conv.weight": (12, 5, 3, 3), "conv.bias": (12,)}, x=(2, 4, 5))
+def conv_lstm(w, x):
+    h, c, y = torch.zeros(1, 3, 4, 5, dtype=x.dtype), torch.zeros(1, 3, 4, 5, dtype=x.dtype), []
+    for frame in x:
+        gates = F.conv2d(torch.cat([frame[None], h], 1), w["conv.weight"], w["conv.bias"], padding=1)
+        i, f, o, g = torch.split(gates, 3, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        y.append(h[0])
+    return torch.stack(y)
+
+
+@case(
+    {
+        "conv_gates.weight": (6, 5, 3, 3),
+        "conv_gates.bias": (6,),
+        "conv_can.weight": (3, 5, 3, 3),
+        "conv_can.bias": (3,),
+    },
+    x=(2, 4, 5),
+)
+def conv_gru(w, x):
+    h, y = torch.zeros(1, 3, 4, 5, dtype=x.dtype), []
+    for frame in x:
+        gates = F.conv2d(torch.cat([frame[None], h], 1), w["conv_gates.weight"], w["conv_gates.bias"], padding=1)
+        reset, update = torch.sigmoid(gates).split(3, 1)
+        both = torch.cat([frame[None], reset * h], 1)
+        new = torch.tanh(F.conv2d(both, w["conv_can.weight"], w["conv_can.bias"], padding=1))
+        h = (1 - update) * h + update * new
+        y.append(h[0])
+    return torch.stack(y)
+
+
+@case(
+    {"weight_ih": (20, 6), "weight_hh": (20, 5)}
+    | {f"layernorm_{k}.{p}": (20,) for k in "ih" for p in ("weight", "bias")}
+    | {f"layernorm_c.{p}": (5,) for p in ("weight", "bias")},
+    scale=1.0,
+)
+def layer_norm_lstm(w, x):
+    def norm(a, k):
+        return F.layer_norm(a, a.shape, w[f"layernorm_{k}.weight"], w[f"layernorm_{k}.bias"])
+
+    h, c, y = torch.zeros(5, dtype=x.dtype), torch.zeros(5, dtype=x.dtype), []
+    for frame in x:
+        i, f, g, o = (norm(w["weight_ih"] @ frame, "i") + norm(w["weight_hh"] @ h, "h")).chunk(4)
+        c = norm(torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g), "c")
+        h = torch.sigmoid(o) * torch.tanh(c)
+        y.append(h)
+    return torch.stack(y)
+
+
+@case(
+    {
+        "weight_ih_l0": (20, 6),
+        "weight_hh_l0": (20, 3),
+        "bias_ih_l0": (20,),
+        "bias_hh_l0": (20,),
+        "weight_hr_l0": (3, 5),
+    },
+    scale=1.0,
+)
+def bounded_lstm(w, x):
+    h, c, y = torch.zeros(3, dtype=x.dtype), torch.zeros(5, dtype=x.dtype), []
+    for frame in x:
+        gates = w["weight_ih_l0"] @ frame + w["bias_ih_l0"] + w["weight_hh_l0"] @ h + w["bias_hh_l0"]
+        i, f, g, o = gates.chunk(4)
+        c = (torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)).clamp(-0.5, 0.5)
+        h = (w["weight_hr_l0"] @ (torch.sigmoid(o) * torch.tanh(c))).clamp(-0.4, 0.4)
+        y.append(h)
+    return torch.stack(y)
+
+
+MHA = {"in_proj_weight": (18, 6), "in_proj_bias": (18,), "out_proj.weight": (6, 6), "out_proj.bias": (6,)}
+
+
+def module_attention(w, x, heads, window, at=""):
+    n = len(x)
+    module = torch.nn.MultiheadAttention(6, heads, dtype=torch.float64)
+    module.load_state_dict({k[len(at) :]: a for k, a in w.items() if k.startswith(at)})
+    age = torch.arange(n)[:, None] - torch.arange(n)[None]
+    return module(x, x, x, attn_mask=(age < 0) | (age >= window), need_weights=False)[0]
+
+
+@case(MHA, scale=1.0)
+def attention(w, x):
+    return module_attention(w, x, 2, 4)
+
+
+@case({"W_q": (4, 6), "W_k": (4, 6), "W_v": (5, 6), "additive": (4,)}, scale=1.0)
+def additive_attention(w, x):
+    q, k, v = (x @ w[f"W_{p}"].T for p in "qkv")
+    scores = torch.tanh(q[:, None] + k[None]) @ w["additive"]
+    age = torch.arange(len(x))[:, None] - torch.arange(len(x))[None]
+    return torch.softmax(scores.masked_fill((age < 0) | (age >= 4), -torch.inf), -1) @ v
+
+
+def block(w, x, **settings):
+    module = torch.nn.TransformerEncoderLayer(6, 2, 12, dropout=0.0, dtype=torch.float64, **settings)
+    module.load_state_dict(w)
+    age = torch.arange(len(x))[:, None] - torch.arange(len(x))[None]
+    return module.train()(x, src_mask=(age < 0) | (age >= 4))
+
+
+BLOCK = {f"self_attn.{k}": shape for k, shape in MHA.items()}
+BLOCK |= {"linear1.weight": (12, 6), "linear1.bias": (12,), "linear2.weight": (6, 12), "linear2.bias": (6,)}
+BLOCK |= {f"norm{i}.{k}": (6,) for i in (1, 2) for k in ("weight", "bias")}
+
+
+@case(BLOCK)
+def transformer_block(w, x):
+    return block(w, x)
+
+
+@case(BLOCK)
+def transformer_block_norm_first(w, x):
+    return block(w, x, norm_first=True, activation="gelu")
 
 
 def main() -> None:

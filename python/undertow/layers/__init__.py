@@ -11,14 +11,17 @@ Graph 'lesson'
   output  output = rnn_1.h
 """
 
+from .attention import Attention, TransformerBlock
 from .averages import AttentionAverage, Average, LargestSoFar
 from .base import Layer, Stack
 from .bidirectional import Bidirectional
 from .cell import Cell, scan
+from .continuous import ESN, LIF, LMU, LTC, CfC
 from .convolution import Conv1D
 from .diagonal import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from .feedforward import Activate, Dense, Embedding, LayerNorm, LogSoftmax, Residual, ScaleShift, Softmax
 from .frames import BatchNorm, Flatten, FrameAveragePool, FrameConv1D, FrameConv2D, FrameMaxPool, Permute, Reshape
+from .gated import ConvGRU, ConvLSTM, LayerNormLSTM
 from .matrix_states import GLA, DeltaNet, GatedDeltaNet, RetNet
 from .recurrent import GRU, LSTM, RNN
 from .rwkv import RWKV4, RWKV6, RWKV7
@@ -28,10 +31,14 @@ from .state_spaces import LRU, RGLRU, S4D, S5
 from .xlstm import MLSTM, SLSTM
 
 __all__ = [
+    "ESN",
     "GLA",
     "GRU",
+    "LIF",
+    "LMU",
     "LRU",
     "LSTM",
+    "LTC",
     "MLSTM",
     "QRNN",
     "RGLRU",
@@ -44,12 +51,16 @@ __all__ = [
     "SLSTM",
     "SRU",
     "Activate",
+    "Attention",
     "AttentionAverage",
     "Average",
     "BatchNorm",
     "Bidirectional",
     "Cell",
+    "CfC",
     "Conv1D",
+    "ConvGRU",
+    "ConvLSTM",
     "DeltaNet",
     "Dense",
     "Embedding",
@@ -63,6 +74,7 @@ __all__ = [
     "LargestSoFar",
     "Layer",
     "LayerNorm",
+    "LayerNormLSTM",
     "LogSoftmax",
     "Mamba",
     "Mamba2",
@@ -76,6 +88,7 @@ __all__ = [
     "Sequential",
     "Softmax",
     "Stack",
+    "TransformerBlock",
     "build_sequential",
     "scan",
 ]

@@ -224,8 +224,8 @@ class SRU(Recurrence):
 
         f, r = gate("f"), gate("r")
         c = making.write("c", f * c + (1.0 - f) * making.dense(x, w["W"]))
-        act, passed = self.activation, making.dense(x, w["W_x"]) if "W_x" in w else x
-        return r * c.act(act.kind, act.alpha, act.beta) + (1.0 - r) * passed
+        passed = making.dense(x, w["W_x"]) if "W_x" in w else x
+        return r * c.apply(self.activation) + (1.0 - r) * passed
 
     @classmethod
     def _arrays(cls, get: Get) -> dict[str, Any]:
@@ -341,6 +341,6 @@ class IndRNN(Recurrence):
         self.activation = as_activation(activation)
 
     def _step(self, making: Making, x: Term) -> Term:
-        h, act = making.state("h", (self.n["H"],)), self.activation
+        h = making.state("h", (self.n["H"],))
         new = making.dense(x, self.w["W"], self.w.get("b")) + h * self.w["u"]
-        return making.write("h", new.act(act.kind, act.alpha, act.beta))
+        return making.write("h", new.apply(self.activation))

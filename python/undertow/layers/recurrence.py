@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ..ir.activations import Activation
 from ..ir.graph import Graph
 from .base import Layer, node_name, numbers
@@ -36,9 +36,10 @@ class Making:
         name, self._first = (self.name if self._first else f"{self.name}_{op}"), False
         return Term(self, self.graph.add(op, inputs, name=name, **more))
 
-    def state(self, letter: str, shape: tuple[int, ...], init: float = 0.0) -> Term:
-        """What the state was before this timestep."""
-        state = self.graph.state(f"{self.name}.{letter}", shape, np.full(shape, init) if init else None)
+    def state(self, letter: str, shape: tuple[int, ...], init: Any = None) -> Term:
+        """What the state was before this timestep; `init`, a number or an array, at the start, or zeros."""
+        start = None if init is None else np.broadcast_to(init, shape)
+        state = self.graph.state(f"{self.name}.{letter}", shape, start)
         return Term(self, self.graph.add("state_read", [], name=f"{self.name}_{letter}_before", states=[state]))
 
     def write(self, letter: str, value: Term) -> Term:
@@ -60,6 +61,10 @@ class Making:
     def join(self, *terms: Term) -> Term:
         return self.add("concat", [t.value for t in terms])
 
+    def layer(self, layer: Layer, x: Term) -> Term:
+        """What another layer gives."""
+        return Term(self, layer.add_to(self.graph, x.value))
+
     def where(self, condition: Term, there: Term, otherwise: Term) -> Term:
         return self.add("where", [condition.value, there.value, otherwise.value])
 
@@ -78,6 +83,12 @@ class Term:
 
     def act(self, kind: str, alpha: float | None = None, beta: float | None = None) -> Term:
         return self.making.add("activation", [self.value], attrs={"activation": Activation(kind, alpha, beta)})
+
+    def apply(self, activation: Activation) -> Term:
+        return self.act(activation.kind, activation.alpha, activation.beta)
+
+    def clip(self, most: float) -> Term:
+        return self.act("clip", -most, most)
 
     def affine(self, scale: Any, shift: Any) -> Term:
         """self * scale + shift, which are numbers or arrays."""
@@ -239,7 +250,8 @@ class Recurrence(Layer):
                     f"{self._what}: {key} has shape {np.shape(value)}, expected ({want}{',' * (len(terms) == 1)})"
                 )
             self.n, self.w[key] = sizes, array
-        self.input_shape = (self.n["I"],)
+        if "I" in self.n:
+            self.input_shape = (self.n["I"],)
 
     def _axis(self, times: int, letter: str) -> str:
         if letter in self.n:
@@ -261,7 +273,7 @@ class Recurrence(Layer):
         raise NotImplementedError
 
     def add_to(self, graph: Graph, x: str) -> str:
-        if graph.shape(x) != self.input_shape:
+        if self.input_shape not in (None, graph.shape(x)):
             raise ShapeError(f"{self!r}: takes frames of shape {self.input_shape}, but {x!r} has {graph.shape(x)}")
         making = Making(graph, node_name(graph, self.name, type(self).__name__.lower()))
         return self._step(making, Term(making, x)).value
@@ -285,12 +297,16 @@ class Recurrence(Layer):
 
         Raises:
             ShapeError: a tensor is missing, or its shape does not fit; the message names it.
+            UnsupportedError: no package gives names to the arrays of this class.
 
         >>> w = {"mix.to_hidden_and_gate.weight": np.ones((4, 3))}
         >>> undertow.MinGRU.from_torch(w, "mix")
         MinGRU 'mix'(3 -> 2)
         """
         from .from_torch import any_tensor
+
+        if not cls.tensors and cls._arrays.__func__ is Recurrence._arrays.__func__:  # type: ignore[attr-defined]
+            raise UnsupportedError(f"{cls.__name__}.from_torch: no package has names for it; give its arrays by name")
 
         def get(tensor: str) -> Any:
             return any_tensor(weights, prefix, tensor, cls.__name__)

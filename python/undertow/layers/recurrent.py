@@ -326,6 +326,8 @@ class LSTM(Cell):
         projection: (P, H): h = projection @ (o * tanh(c)).
         activations: (gate, candidate, output); ("sigmoid", "tanh", "tanh") unless given.
         input_forget: the forget gate is 1 - i.
+        cell_clip: bounds c to [-cell_clip, cell_clip] at each timestep, as in TensorFlow; not with `reverse`.
+        proj_clip: bounds h likewise, behind the projection.
         clip, reverse, return_sequences, h0, name: as for `RNN`; h0 is (P,). So are the errors.
         c0: (H,), the cell where a fresh stream starts.
 
@@ -350,6 +352,8 @@ class LSTM(Cell):
         activations: Sequence[Activation | str] = (SIGMOID, TANH, TANH),
         clip: float | None = None,
         input_forget: bool = False,
+        cell_clip: float | None = None,
+        proj_clip: float | None = None,
         reverse: bool = False,
         return_sequences: bool = True,
         h0: Any = None,
@@ -384,6 +388,25 @@ class LSTM(Cell):
         self.attrs["activations"] = _activations(activations, 3, self._what)
         self.initial["h"] = None if h0 is None else vector(h0, f"{self._what}: h0", self.fed_back)
         self.initial["c"] = None if c0 is None else vector(c0, f"{self._what}: c0", self.hidden)
+        self.cell_clip, self.proj_clip = self._bound(cell_clip, "cell_clip"), self._bound(proj_clip, "proj_clip")
+
+    def _bound(self, most: float | None, what: str) -> float | None:
+        if most is None:
+            return None
+        if not is_bound(float(most)):
+            raise ValueError(f"{self._what}: {what} is {most}, {BOUNDS}")
+        if self.reverse:
+            raise UnsupportedError(f"{self._what}: {what} is not supported with reverse=True")
+        return float(most)
+
+    def _all_outputs(self, graph: Graph, x: str) -> tuple[str, str]:
+        if self.cell_clip is None and self.proj_clip is None:
+            return super()._all_outputs(graph, x)
+        from .gated import bounded_lstm
+        from .recurrence import Making, Term
+
+        making = Making(graph, node_name(graph, self.name, self.kind))
+        return making.name, bounded_lstm(self, making, Term(making, x)).value
 
     @classmethod
     def from_torch(cls, weights: Any, prefix: str = "", **options: Any) -> Layer:
