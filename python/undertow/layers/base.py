@@ -31,6 +31,8 @@ class Layer:
     name: str | None = None
     #: Timesteps of a frame that this layer takes, and of one that it gives, where it strides along time.
     timesteps: tuple[int, int] | None = None
+    #: Whether it takes each row of a frame (rows, width) by itself, such as the timesteps of a chunk.
+    _takes_rows = False
 
     def add_to(self, graph: Any, x: str) -> str:
         """Add the layer's nodes and states to a graph.
@@ -108,7 +110,8 @@ class Stack(Layer):
     def add_to(self, graph: Graph, x: str) -> str:
         for i, layer in enumerate(self.layers):
             shape = graph.shape(x)
-            if layer.input_shape not in (None, shape, ()):
+            taken = shape[-1:] if layer._takes_rows else shape
+            if layer.input_shape not in (None, taken, ()):
                 before = f"layer {i - 1} ({self.layers[i - 1]!r}) gives" if i else "the input has"
                 raise ShapeError(
                     f"layer {i} ({layer!r}) takes frames of shape {layer.input_shape}, but {before} {shape}"

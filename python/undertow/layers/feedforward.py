@@ -48,6 +48,8 @@ class Dense(Layer):
            [0. ]], dtype=float32)
     """
 
+    _takes_rows = True
+
     def __init__(
         self, W: Any, b: Any = None, *, activation: Activation | str | None = None, name: str | None = None
     ) -> None:
