@@ -26,6 +26,7 @@ SAMPLES = {
     "an operator of ONNX Runtime's": ("QGemm", r"\bQGemm\b", ()),
     "a layer of Keras": ("Cropping1D", r"\bCropping1D\b", ()),
     "an operator of TensorFlow Lite": ("SVDF", r"\bSVDF\b", ()),
+    "a recurrence": ("RGLRU", r"\bRGLRU\b", ("layers/",)),
     "an importer": ("rnnoise", r"\brnnoise\b", ("examples/",)),
 }
 

@@ -52,6 +52,10 @@ def test_layers_compute_their_formula(case):
     np.testing.assert_allclose(whole, y, rtol=0, atol=FLOAT32_CELL * largest(y))
     stream = model.stream()
     np.testing.assert_array_equal(np.stack([stream.step(frame) for frame in x]), whole)
+    pieces = model.stream()
+    np.testing.assert_array_equal(np.concatenate([pieces.run(x[a:b]) for a, b in ((0, 2), (2, 7), (7, 9))]), whole)
+    for isa in undertow.isas():
+        np.testing.assert_array_equal(undertow.Model.from_graph(model.graph, isa=isa).run(x), whole, err_msg=isa)
     ops = [node.op for node in model.graph.nodes if node.op != "constant"]
     assert {"expression", "rnn", "attend"} & set(ops) and len(ops) <= NODES.get(case, 14), ops
 
@@ -172,6 +176,8 @@ def test_settings_that_make_no_sense():
             make()
     with pytest.raises(undertow.UnsupportedError, match="v1 mixes in values of the model's first block"):
         undertow.RWKV7.from_torch({**CASES["rwkv7"][0], "v1": one})
+    with pytest.raises(undertow.ShapeError, match="no size of its own"):
+        undertow.LIF(0.5).output_size  # noqa: B018
     for layer in (undertow.ESN, undertow.SLSTM):
         with pytest.raises(undertow.UnsupportedError, match="no package has names for it"):
             layer.from_torch({})
@@ -239,6 +245,9 @@ def test_bounds_go_with_the_other_settings_of_an_lstm(rng):
     x = rng.normal(size=(9, 3)).astype(np.float32)
     settings = {"b": rng.normal(size=16), "peephole": rng.normal(size=(3, 4)), "clip": 1.5}
     settings |= {"h0": rng.normal(size=4) / 3, "c0": rng.normal(size=4) / 3, "gate_order": "ifco"}
+    tf = undertow.LSTM.from_tf([np.ones((3 + 4, 16)), np.zeros(16)], cell_clip=0.5)
+    assert tf.cell_clip == 0.5 and tf.proj_clip is None
+    assert undertow.Sequential([tf]).run(np.ones((40, 3), np.float32)).max() < np.tanh(0.5)
     for more in ({}, {"input_forget": True}, {"return_sequences": False}, {"activations": ("sigmoid", "relu", "tanh")}):
         plain, bounded = (
             undertow.Sequential([undertow.LSTM(W, R, **settings, **more, **bound)]).run(x)

@@ -315,13 +315,15 @@ class Recurrence(Layer):
 
     @property
     def output_size(self) -> int:
-        """Width of the frames that this layer gives.
+        """Elements of the frames that this layer gives; ShapeError where frames of any shape are taken.
 
         >>> undertow.IndRNN(np.ones((3, 2)), np.zeros(3)).output_size
         3
         """
+        if self.input_shape is None:
+            raise ShapeError(f"{self!r}: its frames may have any shape, so it has no size of its own")
         graph = Graph()
-        return graph.values[self.add_to(graph, graph.input("x", self.input_shape or ()))].size
+        return graph.values[self.add_to(graph, graph.input("x", self.input_shape))].size
 
     def __repr__(self) -> str:
         if not hasattr(self, "n") or self.input_shape is None:
