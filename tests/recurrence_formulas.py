@@ -312,7 +312,7 @@ def rwkv6(w, x):
     return frames(step, x)
 
 
-def rwkv7(w, x):
+def rwkv7(w, x, values_of=lambda v: None, mixed=lambda v, at: v):
     S, before = np.zeros((2, 3, 3)), np.zeros(6)
     w = {k: a.ravel() if a.shape[:2] == (1, 1) else a for k, a in w.items()}
 
@@ -323,6 +323,8 @@ def rwkv7(w, x):
         r, k, v = (w[f"{n}.weight"] @ at[p] for p, n in (("r", "receptance"), ("k", "key"), ("v", "value")))
         decay = np.exp(-math.exp(-0.5) * sig(w["w0"] + np.tanh(at["w"] @ w["w1"]) @ w["w2"]))
         a, g = sig(w["a0"] + at["a"] @ w["a1"] @ w["a2"]), sig(at["g"] @ w["g1"]) @ w["g2"]
+        v = mixed(v, at["v"])
+        values_of(v)
         c, k = of_heads(k * w["k_k"]), k * (1 + (a - 1) * w["k_a"])
         c = c / np.sqrt((c**2).sum(-1, keepdims=True))
         r, decay, k, v, a = (of_heads(t) for t in (r, decay, k, v, a))

@@ -117,8 +117,8 @@ def test_a_missing_array_is_named(case):
         rest = {k: a for k, a in weights.items() if k != name}
         try:
             LAYERS[case](rest)
-        except undertow.ShapeError as error:
-            assert name in str(error) or "expected" in str(error)
+        except (undertow.ShapeError, undertow.UnsupportedError) as error:
+            assert name in str(error) or "expected" in str(error) or ".bias" in str(error) or "without" in str(error)
         except (TypeError, KeyError) as error:  # the constructor's own argument
             assert name in str(error)
 
@@ -174,8 +174,11 @@ def test_settings_that_make_no_sense():
     }.items():
         with pytest.raises((ValueError, TypeError), match=words):
             make()
-    with pytest.raises(undertow.UnsupportedError, match="v1 mixes in values of the model's first block"):
-        undertow.RWKV7.from_torch({**CASES["rwkv7"][0], "v1": one})
+    with pytest.raises(ValueError, match="mix in values of the model's first block"):
+        undertow.RWKV7.from_torch(CASES["rwkv7"][0] | {"v0": np.ones(6)})
+    with pytest.raises(undertow.UnsupportedError, match=r"'rest', 'q_conv1d.bias' would change what"):
+        undertow.DeltaNet.from_torch(CASES["delta_net"][0] | {"rest": one, "q_conv1d.bias": one[0]})
+    undertow.LIF.from_torch(CASES["lif"][0] | {"reset_mechanism_val": np.int64(0)})
     with pytest.raises(undertow.ShapeError, match="no size of its own"):
         undertow.LIF(0.5).output_size  # noqa: B018
     for layer in (undertow.ESN, undertow.SLSTM):
@@ -226,6 +229,13 @@ def test_more_forms_of_the_layers(rng):
         h = (1 - f[t]) * h + f[t] * new[t]
         rows.append(h)
     np.testing.assert_allclose(run(undertow.MinGRU(W[0], W[2])), rows, atol=FLOAT32_CELL * 8)
+    c, rows = np.zeros(4), []
+    for t in range(9):
+        c = f[t] * c + (1 - f[t]) * new[t]
+        rows.append(i[t] * np.tanh(c) + (1 - i[t]) * 1.5 * x[t])
+    weight = {"weight": np.stack([W[2], W[0], W[1]]).transpose(2, 1, 0).reshape(4, 12), "bias": np.zeros(8)}
+    layer = undertow.SRU.from_torch(weight | {"scale_x": np.float32([1.5])}, activation="tanh")
+    np.testing.assert_allclose(run(layer), rows, atol=FLOAT32_CELL * 8)
     # without positions and gate, and with a norm that subtracts means
     q, k, v, o = (rng.normal(size=(4, 4)).astype(np.float32) for _ in range(4))
     S, rows = np.zeros((2, 2, 2)), []
@@ -343,3 +353,40 @@ def test_the_page_is_what_the_layers_say():
 
 def is_recurrence(thing):
     return isinstance(thing, type) and issubclass(thing, Recurrence)
+
+
+def test_later_blocks_of_rwkv7_mix_in_values_of_the_first(rng):
+    w, x, _ = CASES["rwkv7"]
+    more = {k: rng.normal(size=n).astype(np.float32) for k, n in (("v0", (1, 1, 6)), ("v1", (6, 2)), ("v2", (2, 6)))}
+    first = undertow.RWKV7.from_torch(w, name="first")
+    second = undertow.RWKV7.from_torch(w | more, first=first, name="second")
+    model = undertow.Sequential([first, second])
+    w64, more = ({k: a.astype(np.float64) for k, a in d.items()} for d in (w, more))
+    values = []
+    between = recurrence_formulas.rwkv7(w64, x.astype(np.float64), values_of=values.append)
+    taken = iter(values)
+
+    def mixed(v, at):
+        return v + (next(taken) - v) * recurrence_formulas.sig(more["v0"].ravel() + at @ more["v1"] @ more["v2"])
+
+    want = recurrence_formulas.rwkv7(w64, between, mixed=mixed)
+    np.testing.assert_allclose(model.run(x), want, atol=FLOAT32_CELL * 20 * largest(want))
+    with pytest.raises(undertow.ShapeError, match="must be added to the graph before"):
+        undertow.Sequential([second])
+
+
+def test_a_sparse_cfc_is_masked(rng):
+    w, x, _ = CASES["cfc"]
+    mask = (rng.random((5, 7)) > 0.5).astype(np.float32)
+    masked = {**w, "ff1.weight": w["ff1.weight"] * mask, "ff2.weight": w["ff2.weight"] * mask}
+    a, b = (undertow.Sequential([undertow.CfC.from_torch(d)]).run(x) for d in (w | {"sparsity_mask": mask}, masked))
+    np.testing.assert_array_equal(a, b)
+    with pytest.raises(undertow.ShapeError, match=r"'sparsity_mask' has shape \(7, 5\), expected \(5, 7\)"):
+        undertow.CfC.from_torch(w | {"sparsity_mask": mask.T})
+    bent = undertow.CfC.from_torch(w, activation="relu")
+    h = np.zeros(5)
+    for frame in x.astype(np.float64):
+        z = np.maximum(w["backbone.0.weight"] @ np.append(frame, h) + w["backbone.0.bias"], 0)
+        one, two, p, q = (w[f"{k}.weight"] @ z + w[f"{k}.bias"] for k in ("ff1", "ff2", "time_a", "time_b"))
+        h = np.tanh(one) * recurrence_formulas.sig(-p - q) + np.tanh(two) * recurrence_formulas.sig(p + q)
+    np.testing.assert_allclose(undertow.Sequential([bent]).run(x)[-1], h, atol=FLOAT32_CELL)

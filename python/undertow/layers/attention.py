@@ -244,19 +244,18 @@ class TransformerBlock(Recurrence):
         >>> undertow.TransformerBlock.from_torch(block, heads=2, window=8)
         TransformerBlock(4 -> 4)
         """
-        from .from_torch import any_tensor
+        from .from_torch import Reader
 
-        def get(tensor: str) -> Any:
-            return any_tensor(weights, prefix, tensor, cls.__name__)
-
+        get = Reader(weights, prefix, cls.__name__)
         attention = Attention(**_of_module(get, "self_attn.", cls.__name__), heads=heads, window=window)
         norms = {k: (get(f"{k}.weight?"), get(f"{k}.bias?")) for k in ("norm1", "norm2")}
+        matrices = [get(f"linear{i}.weight") for i in (1, 2)]
+        biases = [get(f"linear{i}.bias?") for i in (1, 2)]
+        get.refuse_rest()
         return cls(
             attention,
-            get("linear1.weight"),
-            get("linear2.weight"),
-            get("linear1.bias?"),
-            get("linear2.bias?"),
+            *matrices,
+            *biases,
             norm1=norms["norm1"],
             norm2=norms["norm2"],
             norm_first=norm_first,

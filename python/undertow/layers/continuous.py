@@ -16,24 +16,27 @@ from ..ir.activations import Activation, as_activation
 from .base import numbers
 from .recurrence import Get, Making, Recurrence, Term, sigmoid, tanh
 
+LECUN_TANH = Activation("scaled_tanh", 1.7159, 0.666)
+
 
 class CfC(Recurrence):
     """A closed-form continuous-time cell: two candidates, mixed by a gate of the time that has passed.
 
     Equation::
 
-        z = g(backbone [x, h]),  g(v) = 1.7159 tanh(0.666 v)
+        z = g(backbone [x, h]),  g(v) = 1.7159 tanh(0.666 v) unless given
         t = sigmoid(dt * (time_a z) + time_b z)
         h = tanh(ff1 z) * (1 - t) + tanh(ff2 z) * t
 
     State: h (H).
     Source: Hasani et al., Closed-form continuous-time neural networks, arXiv:2106.13898; names of the CfCCell of
-    mlech26l/ncps (mode "default"), written from knowledge of it: backbone.0, backbone.2 .., ff1, ff2, time_a, time_b.
+    mlech26l/ncps (mode "default"): backbone.0, backbone.2 .., ff1, ff2, time_a, time_b.
 
     Args:
         ff1, ff2, time_a, time_b: (H, U), or (H, I + H) without a backbone.
         b_1, b_2, b_a, b_b: (H,) of these four, or None.
         backbone: (W, b) of each layer, W of the first (U, I + H); none unless given.
+        activation: g of the backbone's layers.
         timespan: dt, from frame to frame.
         gated: False leaves out the factor 1 - t (mode "no_gate").
         name: as for `MinGRU`.
@@ -57,6 +60,7 @@ class CfC(Recurrence):
         b_b: Any = None,
         *,
         backbone: Iterable[tuple[Any, Any]] = (),
+        activation: Activation | str = LECUN_TANH,
         timespan: float = 1.0,
         gated: bool = True,
         name: str | None = None,
@@ -73,6 +77,7 @@ class CfC(Recurrence):
         layers |= {key: (W, f"H {below}") for key, W in heads.items()} | {k: (b, "H?") for k, b in biases.items()}
         self._take(name, **layers)
         self.depth, self.timespan, self.gated = len(backbone), float(timespan), bool(gated)
+        self.activation = as_activation(activation)
         if self.n["J"] <= self.n["H"]:
             raise ShapeError(
                 f"{self._what}: the first layer takes {self.n['J']} numbers, expected inputs and {self.n['H']} units"
@@ -81,7 +86,7 @@ class CfC(Recurrence):
 
     def _step(self, making: Making, x: Term) -> Term:
         w, (n,) = self.w, self.input_shape or (0,)
-        h, bent = making.state("h", (self.n["H"],)), ("scaled_tanh", 1.7159, 0.666)
+        h = making.state("h", (self.n["H"],))
         # What stands before the first function is of the input, a block of frames at once, and of the state.
         firsts = ["backbone 0"] if self.depth else ["ff1", "ff2", "time_a", "time_b"]
 
@@ -89,9 +94,9 @@ class CfC(Recurrence):
             return making.dense(x, w[key][:, :n], w.get(bias)) + making.dense(h, w[key][:, n:])
 
         if self.depth:
-            z = first(firsts[0], "bias 0").act(*bent)
+            z = first(firsts[0], "bias 0").apply(self.activation)
             for i in range(1, self.depth):
-                z = making.dense(z, w[f"backbone {i}"], w.get(f"bias {i}")).act(*bent)
+                z = making.dense(z, w[f"backbone {i}"], w.get(f"bias {i}")).apply(self.activation)
             one, two, a, b = (making.dense(z, w[k], w.get(bias)) for k, bias in self._heads())
         else:
             one, two, a, b = (first(k, bias) for k, bias in self._heads())
@@ -106,6 +111,12 @@ class CfC(Recurrence):
         arrays = {k: get(f"{k}.weight") for k in ("ff1", "ff2", "time_a", "time_b")}
         for key, name in (("b_1", "ff1"), ("b_2", "ff2"), ("b_a", "time_a"), ("b_b", "time_b")):
             arrays[key] = get(f"{name}.bias?")
+        if (mask := get("sparsity_mask?")) is not None:
+            for key in ("ff1", "ff2"):
+                if mask.shape != arrays[key].shape:
+                    want = arrays[key].shape
+                    raise ShapeError(f"CfC.from_torch: 'sparsity_mask' has shape {mask.shape}, expected {want}")
+                arrays[key] = arrays[key] * mask
         # Functions, and where it was trained with them dropouts, stand between the layers and count.
         at = [i for i in range(64) if get(f"backbone.{i}.weight?") is not None]
         return arrays | {"backbone": [(get(f"backbone.{i}.weight"), get(f"backbone.{i}.bias?")) for i in at]}
@@ -123,8 +134,8 @@ class LTC(Recurrence):
     cm, gleak and w go through softplus first, unless told otherwise.
 
     State: v (H).
-    Source: Hasani et al., Liquid Time-constant Networks, arXiv:2006.04439; names of the LTCCell of mlech26l/ncps,
-    written from knowledge of it, are those of the arguments.
+    Source: Hasani et al., Liquid Time-constant Networks, arXiv:2006.04439; names of the LTCCell of mlech26l/ncps, are
+    those of the arguments.
 
     Args:
         gleak, vleak, cm: (H,).
@@ -240,8 +251,8 @@ class LMU(Recurrence):
         h = tanh(W_x x + W_h h + W_m m)
 
     State: h (H), m (M).
-    Source: Voelker et al., Legendre Memory Units, NeurIPS 2019; names of the LMUCell of hrshtv/pytorch-lmu, written
-    from knowledge of it, are those of the arguments.
+    Source: Voelker et al., Legendre Memory Units, NeurIPS 2019; names of the LMUCell of hrshtv/pytorch-lmu, are those
+    of the arguments.
 
     Args:
         e_x, e_h, e_m: (1, I), (1, H), (1, M).
@@ -359,6 +370,7 @@ class LIF(Recurrence):
     array([0., 1., 0.], dtype=float32)
     """
 
+    without_meaning = ("reset_mechanism_val", "graded_spikes_factor")
     tensors: ClassVar[Mapping[str, str]] = {"beta": "beta", "threshold": "threshold?"}
 
     def __init__(

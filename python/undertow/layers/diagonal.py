@@ -181,13 +181,14 @@ class SRU(Recurrence):
         y = r * g(c) + (1 - r) * W_x x
 
     State: c (H); both gates see the one before.
-    Source: Lei et al., Simple Recurrent Units, arXiv:1709.02755; names of asappresearch/sru, written from knowledge
-    of it: weight (I, 3 * H or 4 * H), weight_c (2 * H), bias (2 * H).
+    Source: Lei et al., Simple Recurrent Units, arXiv:1709.02755; names of asappresearch/sru: weight (I, 3 * H or 4 *
+    H), weight_c (2 * H), bias (2 * H), scale_x.
 
     Args:
         W, W_f, W_r: (H, I).
         v_f, v_r, b_f, b_r: (H,), or None.
         W_x: (H, I), or None for the input itself, which needs H = I.
+        scale_x: by what the input itself is multiplied; nothing to do with W_x.
         activation: g; the identity unless given.
         name: as for `MinGRU`; so is the ShapeError.
 
@@ -206,6 +207,7 @@ class SRU(Recurrence):
         b_r: Any = None,
         *,
         W_x: Any = None,
+        scale_x: float = 1.0,
         activation: Activation | str | None = None,
         name: str | None = None,
     ) -> None:
@@ -213,7 +215,7 @@ class SRU(Recurrence):
         self._take(name, **matrices, v_f=(v_f, "H?"), v_r=(v_r, "H?"), b_f=(b_f, "H?"), b_r=(b_r, "H?"))
         if W_x is None and self.n["H"] != self.n["I"]:
             raise ShapeError(f"{self._what}: {self.n['I']} inputs and {self.n['H']} channels need W_x")
-        self.activation = as_activation(activation)
+        self.activation, self.scale_x = as_activation(activation), float(scale_x)
 
     def _step(self, making: Making, x: Term) -> Term:
         w, c = self.w, making.state("c", (self.n["H"],))
@@ -224,7 +226,7 @@ class SRU(Recurrence):
 
         f, r = gate("f"), gate("r")
         c = making.write("c", f * c + (1.0 - f) * making.dense(x, w["W"]))
-        passed = making.dense(x, w["W_x"]) if "W_x" in w else x
+        passed = making.dense(x, w["W_x"]) if "W_x" in w else x * self.scale_x
         return r * c.apply(self.activation) + (1.0 - r) * passed
 
     @classmethod
@@ -238,6 +240,8 @@ class SRU(Recurrence):
             )
         names = ("W", "W_f", "W_r", "W_x")
         arrays = {key: a for key, a in zip(names, W.T.reshape(hidden, -1, len(W)).swapaxes(0, 1), strict=False)}
+        if (scale := get("scale_x?")) is not None:
+            arrays["scale_x"] = np.asarray(scale).reshape(-1)[0]
         for key, pair in (("v", v), ("b", b)):
             if pair is not None:
                 arrays |= {f"{key}_f": pair.reshape(2, -1)[0], f"{key}_r": pair.reshape(2, -1)[1]}
@@ -299,11 +303,12 @@ class QRNN(Recurrence):
         >>> undertow.QRNN.from_torch({"linear.weight": np.ones((6, 8))}, window=2)
         QRNN(4 -> 2)
         """
-        from .from_torch import any_tensor, tensor
+        from .from_torch import Reader
 
-        W = tensor(weights, prefix, "linear.weight", 2, "QRNN")
-        b = any_tensor(weights, prefix, "linear.bias?", "QRNN")
-        if W.shape[0] % 3 or window < 1 or W.shape[1] % window:
+        get = Reader(weights, prefix, "QRNN")
+        W, b = np.asarray(get("linear.weight")), get("linear.bias?")
+        get.refuse_rest()
+        if W.ndim != 2 or W.shape[0] % 3 or window < 1 or W.shape[1] % window:
             raise ShapeError(f"QRNN.from_torch: 'linear.weight' has shape {W.shape}, expected (3 * H, {window} * I)")
         z, f, o = W.reshape(3, W.shape[0] // 3, window, -1)[:, :, ::-1]
         b_z, b_f, b_o = (None, None, None) if b is None else _halves(b, 3, "QRNN")
@@ -319,7 +324,7 @@ class IndRNN(Recurrence):
 
     State: h (H).
     Source: Li et al., Independently Recurrent Neural Network, arXiv:1803.04831; names of the cell of
-    StefOe/indrnn-pytorch, written from knowledge of it: weight_ih (H, I), weight_hh (H), bias_ih (H).
+    StefOe/indrnn-pytorch: weight_ih (H, I), weight_hh (H), bias_ih (H).
 
     Args:
         W: (H, I).

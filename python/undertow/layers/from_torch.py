@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,13 +54,30 @@ def tensor(weights: Any, prefix: str, name: str, n_axes: int | None, who: str) -
     return array
 
 
-def any_tensor(weights: Any, prefix: str, name: str, who: str) -> np.ndarray | None:
-    """The tensor `prefix.name`, of any axes; None where it lacks and the name ends with "?"."""
-    if name.endswith("?"):
-        name = name[:-1]
-        if join(prefix, name) not in _mapping(weights, who):
+class Reader:
+    """Tensors of one module by name, of any axes; None where one lacks and the name ends with "?"."""
+
+    def __init__(self, weights: Any, prefix: str, who: str) -> None:
+        self.weights, self.prefix, self.who = _mapping(weights, who), prefix, who
+        self.read: set[str] = set()
+
+    def __call__(self, name: str) -> np.ndarray | None:
+        full = name.removesuffix("?")
+        self.read.add(join(self.prefix, full))
+        if full != name and join(self.prefix, full) not in self.weights:
             return None
-    return tensor(weights, prefix, name, None, who)
+        return tensor(self.weights, self.prefix, full, None, self.who)
+
+    def refuse_rest(self, without_meaning: Iterable[str] = ()) -> None:
+        """Refuse a module with tensors that nobody has asked for, but those that mean nothing."""
+        known = self.read | {join(self.prefix, name) for name in without_meaning}
+        start = join(self.prefix, "") if self.prefix else ""
+        if rest := [key for key in self.weights if key.startswith(start) and key not in known]:
+            names = f"{', '.join(map(repr, rest[:8]))}{' ...' if len(rest) > 8 else ''}"
+            raise UnsupportedError(
+                f"{self.who}.from_torch: {names} would change what the layer computes, and it has no place for that; "
+                "if it is another module's, give the prefix of this one, or leave it out of the weights"
+            )
 
 
 def optional(weights: Any, prefix: str, name: str) -> Any:

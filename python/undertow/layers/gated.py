@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from .frames import FrameConv2D
-from .recurrence import Making, Recurrence, Term, layer_norm, sigmoid, tanh
+from .recurrence import Get, Making, Recurrence, Term, layer_norm, sigmoid, tanh
 from .recurrent import LSTM
 
 
@@ -116,14 +116,12 @@ class LayerNormLSTM(Recurrence):
         >>> undertow.LayerNormLSTM.from_torch(w).keep_normed
         True
         """
-        from .from_torch import any_tensor
+        return super().from_torch(weights, prefix, name=name, **{"keep_normed": True, **settings})
 
-        def pair(key: str) -> tuple[Any, Any]:
-            scale, shift = (any_tensor(weights, prefix, f"{key}.{k}?", cls.__name__) for k in ("weight", "bias"))
-            return scale, shift
-
-        norms = {f"norm_{k}": pair(f"layernorm_{k}") for k in "ihc"}
-        return super().from_torch(weights, prefix, name=name, **{"keep_normed": True, **norms, **settings})
+    @classmethod
+    def _arrays(cls, get: Get) -> dict[str, Any]:
+        norms = {f"norm_{k}": (get(f"layernorm_{k}.weight?"), get(f"layernorm_{k}.bias?")) for k in "ihc"}
+        return super()._arrays(get) | norms
 
 
 class _OverPictures(Recurrence):

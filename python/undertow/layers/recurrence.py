@@ -222,6 +222,8 @@ class Recurrence(Layer):
 
     #: the constructor's arrays -> their tensors in the reference package, with "?" where one may be missing
     tensors: ClassVar[Mapping[str, str]] = {}
+    #: tensors of the reference package that do not change what is computed
+    without_meaning: ClassVar[tuple[str, ...]] = ()
     w: dict[str, np.ndarray]
     n: dict[str, int]
 
@@ -297,21 +299,21 @@ class Recurrence(Layer):
 
         Raises:
             ShapeError: a tensor is missing, or its shape does not fit; the message names it.
-            UnsupportedError: no package gives names to the arrays of this class.
+            UnsupportedError: there is a tensor that the class has no place for, or no package has names for its arrays.
 
         >>> w = {"mix.to_hidden_and_gate.weight": np.ones((4, 3))}
         >>> undertow.MinGRU.from_torch(w, "mix")
         MinGRU 'mix'(3 -> 2)
         """
-        from .from_torch import any_tensor
+        from .from_torch import Reader
 
         if not cls.tensors and cls._arrays.__func__ is Recurrence._arrays.__func__:  # type: ignore[attr-defined]
             raise UnsupportedError(f"{cls.__name__}.from_torch: no package has names for it; give its arrays by name")
 
-        def get(tensor: str) -> Any:
-            return any_tensor(weights, prefix, tensor, cls.__name__)
-
-        return cls(**cls._arrays(get), name=name or prefix or None, **settings)  # type: ignore[call-arg]
+        get = Reader(weights, prefix, cls.__name__)
+        arrays = cls._arrays(get)
+        get.refuse_rest(cls.without_meaning)
+        return cls(**arrays, name=name or prefix or None, **settings)  # type: ignore[call-arg]
 
     @property
     def output_size(self) -> int:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..errors import ShapeError, UnsupportedError
+from ..errors import ShapeError
+from ..ir.graph import Graph
 from .matrix_states import recall, remember
 from .recurrence import LEAST, Get, Making, Recurrence, Term, exp, layer_norm, sigmoid, silu, tanh, unit
 
@@ -233,12 +235,11 @@ class RWKV7(_TimeMix):
         S = diag(w) S - (a c) (S^T c)^T + k v^T,  y = S^T r      of each head
         out = output ((ln_x(y) + (sum of r k r_k) v) * g)
 
-    That of a model's first block, whose values later blocks mix in (v0, v1, v2).
+    In later blocks of a model v = v + (v of the first - v) sigmoid(v0 + .. v1 v2).
 
     State: x (I), S (M, N, N).
-    Source: Peng et al., RWKV-7 Goose, arXiv:2503.14456; names of BlinkDL/RWKV-LM, written from knowledge of it: x_r,
-    x_w, x_k, x_v, x_a, x_g, w0, w1, w2, a0, a1, a2, g1, g2, k_k, k_a, r_k, receptance, key, value, output (each
-    .weight), ln_x.weight, ln_x.bias.
+    Source: Peng et al., RWKV-7 Goose, arXiv:2503.14456; names of BlinkDL/RWKV-LM: x_r, x_w, x_k, x_v, x_a, x_g, w0,
+    w1, w2, a0, a1, a2, g1, g2, k_k, k_a, r_k, receptance, key, value, output (each .weight), ln_x.weight, ln_x.bias.
 
     Args:
         x_mix: (6, I), of r, w, k, v, a, g.
@@ -247,6 +248,11 @@ class RWKV7(_TimeMix):
         w2, a2, g2: (R, H).
         r_k: (M, N).
         receptance, key, value, output, ln_weight, ln_bias, eps, name: as for `RWKV6`; so is the ShapeError.
+        first: the layer of the model's first block, which must be in the graph before; None in that block itself.
+        v0, v1, v2: (H,), (I, R) and (R, H), of what mixes in its values, where `first` is given.
+
+    Raises:
+        ValueError: `first` is given without v0, v1 and v2, or they without it.
 
     >>> low = [a for _ in range(3) for a in (np.ones((4, 2)), np.ones((2, 4)))]
     >>> mixes = [np.ones((6, 4)), *np.ones((4, 4)), *low, np.ones((2, 2))]
@@ -275,10 +281,15 @@ class RWKV7(_TimeMix):
         ln_weight: Any,
         ln_bias: Any,
         *,
+        first: RWKV7 | None = None,
+        v0: Any = None,
+        v1: Any = None,
+        v2: Any = None,
         eps: float = HEAD_NORM_EPS,
         name: str | None = None,
     ) -> None:
         matrices = {"receptance": (receptance, "H I"), "key": (key, "H I"), "value": (value, "H I")}
+        matrices |= {"v0": (v0, "H?"), "v1": (v1, "I S?"), "v2": (v2, "S H?")}
         vectors = {"w0": (w0, "H"), "a0": (a0, "H"), "k_k": (k_k, "H"), "k_a": (k_a, "H")}
         low = {
             "w1": (w1, "I P"),
@@ -290,8 +301,34 @@ class RWKV7(_TimeMix):
         }
         norm = {"ln_weight": (ln_weight, "H"), "ln_bias": (ln_bias, "H"), "r_k": (r_k, "M N")}
         self._take(name, **matrices, **vectors, **low, **norm, x_mix=(x_mix, "6 I"), output=(output, "O H"))
-        self.eps = float(eps)
+        self.eps, self.first = float(eps), first
+        self._values: WeakKeyDictionary[Graph, Term] = WeakKeyDictionary()
         _check_heads(self, "r_k")
+        given = [key in self.w for key in ("v0", "v1", "v2")]
+        if (first is not None) != all(given) or any(given) != all(given):
+            raise ValueError(
+                f"{self._what}: v0, v1 and v2 mix in values of the model's first block; give them and that block's "
+                "layer as first=, or, in the first block itself, none of them"
+            )
+        if first is not None and first.n["H"] != self.n["H"]:
+            raise ShapeError(f"{self._what}: first has {first.n['H']} channels, expected {self.n['H']}")
+
+    @property
+    def output_size(self) -> int:
+        """Width of the frames that this layer gives.
+
+        >>> undertow.RWKV7(*mixes, *np.ones((4, 4, 4)), *np.ones((2, 4))).output_size
+        4
+        """
+        return self.n["O"]
+
+    def _mixed_values(self, making: Making, v: Term, x: Term) -> Term:
+        if self.first is None:
+            self._values[making.graph] = v
+            return v
+        if (values := self.first._values.get(making.graph)) is None:
+            raise ShapeError(f"{self._what}: its first= layer, {self.first!r}, must be added to the graph before it")
+        return v + (values - v) * sigmoid(self._low_rank(making, x, "v") + self.w["v0"])
 
     def _step(self, making: Making, x: Term) -> Term:
         w, M, N = self.w, self.n["M"], self.n["N"]
@@ -301,6 +338,7 @@ class RWKV7(_TimeMix):
         a = sigmoid(self._low_rank(making, x_a, "a") + w["a0"])
         g = self._low_rank(making, x_g, "g", sigmoid)
         r, k, v = (making.dense(m, w[p]) for m, p in ((x_r, "receptance"), (x_k, "key"), (x_v, "value")))
+        v = self._mixed_values(making, v, x_v)
         c = unit((k * w["k_k"]).reshape(M, N), 1e-24)
         k = (k * ((a - 1.0) * w["k_a"] + 1.0)).reshape(M, N)
         r, v, a = (t.reshape(M, N) for t in (r, v, a))
@@ -313,12 +351,8 @@ class RWKV7(_TimeMix):
 
     @classmethod
     def _arrays(cls, get: Get) -> dict[str, Any]:
-        if get("v1?") is not None:
-            raise UnsupportedError(
-                "RWKV7.from_torch: v1 mixes in values of the model's first block, which a layer alone does not see; "
-                "take the first block, or load the model's ONNX file"
-            )
-        arrays = {k: get(k) for k in ("w0", "a0", "k_k", "k_a", "w1", "w2", "a1", "a2", "g1", "g2", "r_k")}
+        arrays = {k: get(f"{k}?") for k in ("v0", "v1", "v2")}
+        arrays |= {k: get(k) for k in ("w0", "a0", "k_k", "k_a", "w1", "w2", "a1", "a2", "g1", "g2", "r_k")}
         arrays["x_mix"] = _stacked(get, [f"x_{k}" for k in "rwkvag"], "RWKV7")
         arrays |= {k: get(f"{k}.weight") for k in ("receptance", "key", "value", "output")}
         return arrays | {f"ln_{k}": get(f"ln_x.{k}") for k in ("weight", "bias")}

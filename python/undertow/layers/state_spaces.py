@@ -214,12 +214,8 @@ class S4D(Recurrence):
 
     @classmethod
     def _arrays(cls, get: Get) -> dict[str, Any]:
-        W = get("output_linear.0.weight?")
-        behind = (
-            {}
-            if W is None
-            else {"W_o": W.reshape(W.shape[:2]) if W.ndim == 3 else W, "b_o": get("output_linear.0.bias?")}
-        )
+        W, b = get("output_linear.0.weight?"), get("output_linear.0.bias?")
+        behind = {"W_o": W.reshape(W.shape[:2]) if np.ndim(W) == 3 else W, "b_o": b}
         return super()._arrays(get) | behind
 
 
@@ -233,8 +229,8 @@ class RGLRU(Recurrence):
         h = a * h + sqrt(1 - a^2) * i * x
 
     State: h (H).
-    Source: De et al., Griffin, arXiv:2402.19427; names of google-deepmind/recurrentgemma, written from knowledge of
-    it: a_param, input_gate.w (heads, width, width), input_gate.b, a_gate.w, a_gate.b.
+    Source: De et al., Griffin, arXiv:2402.19427; names of google-deepmind/recurrentgemma: a_param, input_gate.w
+    (heads, width, width), input_gate.b, a_gate.w, a_gate.b.
 
     Args:
         W_a, W_x: (H, H), or (heads, width, width), blocks of a diagonal, each (inputs, outputs).

@@ -88,9 +88,8 @@ class MLSTM(Recurrence):
     q is divided by sqrt(key width); i and f are cap tanh(gate / cap) where a cap is given.
 
     State: S (M, Q / M, V / M), which is C; n (M, Q / M), m (M).
-    Source: Beck et al., xLSTM, arXiv:2405.04517; names of mLSTMLayer in NX-AI/xlstm (xlstm_large), written from
-    knowledge of it: q, k, v, ogate_preact, igate_preact, fgate_preact, multihead_norm, out_proj (each .weight),
-    biases of the gates.
+    Source: Beck et al., xLSTM, arXiv:2405.04517; names of mLSTMLayer in NX-AI/xlstm (xlstm_large): q, k, v,
+    ogate_preact, igate_preact, fgate_preact, multihead_norm, out_proj (each .weight), biases of the gates.
 
     Args:
         q, k: (Q, I), heads times key width.
