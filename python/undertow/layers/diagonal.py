@@ -42,8 +42,8 @@ class MinGRU(Recurrence):
         h = (1 - z) * h + z * g(W_h x + b_h)
 
     State: h (H).
-    Source: Feng et al., Were RNNs All We Needed?, arXiv:2410.01201; names of lucidrains/minGRU-pytorch, written from
-    knowledge of it: to_hidden_and_gate.weight (candidate before gate) and, where it is there, to_out.weight.
+    Source: Feng et al., Were RNNs All We Needed?, arXiv:2410.01201; names of lucidrains/minGRU-pytorch:
+    to_hidden_and_gate.weight (candidate before gate) and, where it is there, to_out.weight.
 
     Args:
         W_z, W_h: (H, I).
@@ -258,9 +258,8 @@ class QRNN(Recurrence):
         h = o * c
 
     State: c (H), and the last K - 1 frames.
-    Source: Bradbury et al., Quasi-Recurrent Neural Networks, arXiv:1611.01576; names of salesforce/pytorch-qrnn,
-    written from knowledge of it: linear.weight (3 * H, window * I), linear.bias; gates z, f, o, frame t before frame
-    t - 1, and 1 - f for f.
+    Source: Bradbury et al., Quasi-Recurrent Neural Networks, arXiv:1611.01576; names of salesforce/pytorch-qrnn:
+    linear.weight (3 * H, window * I), linear.bias; gates z, f, o, frame t before frame t - 1, and 1 - f for f.
 
     Args:
         W_z, W_f, W_o: (H, K, I), the last of K taps for the frame itself.
@@ -295,7 +294,9 @@ class QRNN(Recurrence):
     def from_torch(  # type: ignore[override]
         cls, weights: Any, prefix: str = "", *, window: int = 1, name: str | None = None
     ) -> QRNN:
-        """A QRNNLayer of pytorch-qrnn: `prefix`.linear.weight (3 * H, window * I) and `prefix`.linear.bias.
+        """A QRNNLayer of pytorch-qrnn, with its output gate and without zoneout.
+
+        `prefix`.linear.weight (3 * H, window * I) and `prefix`.linear.bias.
 
         Arguments and errors as of `Mamba.from_torch`: `weights`, `prefix`, `name`. `window`, the frames of a
         convolution (1 or 2 there), is not in the file.

@@ -53,9 +53,9 @@ class LayerNormLSTM(Recurrence):
         h = sigmoid(o) * tanh(norm_c(c))
 
     State: h, c (H).
-    Source: Ba et al., Layer Normalization, arXiv:1607.06450; names of custom_lstms.py in PyTorch's benchmarks,
-    written from knowledge of it: weight_ih, weight_hh, layernorm_i, layernorm_h, layernorm_c (each .weight and
-    .bias). There norm_c(c) is the cell from then on.
+    Source: Ba et al., Layer Normalization, arXiv:1607.06450; names of custom_lstms.py in PyTorch's benchmarks:
+    weight_ih, weight_hh, layernorm_i, layernorm_h, layernorm_c (each .weight and .bias). There norm_c(c) is the cell
+    from then on.
 
     Args:
         W, R: (4 * H, I) and (4 * H, H), gates i, f, g, o.
@@ -202,8 +202,7 @@ class ConvGRU(_OverPictures):
 
     State: h (rows, columns, H).
     Source: Ballas et al., Delving Deeper into Convolutional Networks, arXiv:1511.06432; names of
-    happyjin/ConvGRU-pytorch, written from knowledge of it: conv_gates.weight (2 * H, C + H, K, L), conv_can.weight
-    (H, C + H, K, L), each .bias.
+    happyjin/ConvGRU-pytorch: conv_gates.weight (2 * H, C + H, K, L), conv_can.weight (H, C + H, K, L), each .bias.
 
     Args:
         W: (2 * H, C + H, K, L), K and L odd; the input's channels first; gates r, z.

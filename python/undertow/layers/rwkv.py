@@ -121,9 +121,9 @@ class RWKV6(_TimeMix):
         out = output (ln_x(y) * silu(g))
 
     State: x (I), S (M, N, N).
-    Source: Peng et al., Eagle and Finch, arXiv:2404.05892; names of BlinkDL/RWKV-LM, written from knowledge of it:
-    time_maa_x, time_maa_w, _k, _v, _r, _g, time_maa_w1, time_maa_w2, time_decay, time_decay_w1, time_decay_w2,
-    time_faaaa, receptance, key, value, gate, output (each .weight), ln_x.weight, ln_x.bias.
+    Source: Peng et al., Eagle and Finch, arXiv:2404.05892; names of BlinkDL/RWKV-LM: time_maa_x, time_maa_w, _k, _v,
+    _r, _g, time_maa_w1, time_maa_w2, time_decay, time_decay_w1, time_decay_w2, time_faaaa, receptance, key, value,
+    gate, output (each .weight), ln_x.weight, ln_x.bias.
 
     Args:
         time_maa_x: (I,).

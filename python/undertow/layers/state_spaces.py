@@ -160,8 +160,8 @@ class S4D(Recurrence):
 
     State: s (H, N), complex, as s_re and s_im.
     Source: Gu et al., On the Parameterization and Initialization of Diagonal State Space Models, arXiv:2206.11893;
-    names of models/s4/s4d.py of state-spaces/s4, written from knowledge of it: D, kernel.log_dt, kernel.C (H, N, 2),
-    kernel.log_A_real, kernel.A_imag, output_linear.0.weight (2 * H, H, 1), output_linear.0.bias.
+    names of models/s4/s4d.py of state-spaces/s4: D, kernel.log_dt, kernel.C (H, N, 2), kernel.log_A_real,
+    kernel.A_imag, output_linear.0.weight (2 * H, H, 1), output_linear.0.bias.
 
     Args:
         log_dt: (H,), with H = I.
