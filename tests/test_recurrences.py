@@ -178,7 +178,8 @@ def test_settings_that_make_no_sense():
         undertow.RWKV7.from_torch(CASES["rwkv7"][0] | {"v0": np.ones(6)})
     with pytest.raises(undertow.UnsupportedError, match=r"'rest', 'q_conv1d.bias' would change what"):
         undertow.DeltaNet.from_torch(CASES["delta_net"][0] | {"rest": one, "q_conv1d.bias": one[0]})
-    undertow.LIF.from_torch(CASES["lif"][0] | {"reset_mechanism_val": np.int64(0)})
+    with pytest.raises(undertow.ShapeError, match=r"graded_spikes_factor has shape \(2,\), expected one number"):
+        undertow.LIF(0.5, graded_spikes_factor=[1, 2])
     with pytest.raises(undertow.ShapeError, match="no size of its own"):
         undertow.LIF(0.5).output_size  # noqa: B018
     for layer in (undertow.ESN, undertow.SLSTM):
@@ -306,6 +307,13 @@ def test_neurons_reset_as_told(reset, rng):
         rows.append(v)
     layer = undertow.LIF([0.5, 0.5, 0.5], 0.75, reset=reset, membrane=True)
     np.testing.assert_allclose(undertow.Sequential([layer]).run(x), rows, atol=FLOAT32_CELL)
+    tensors = {"beta": np.float32(0.5), "threshold": np.float32(0.75), "graded_spikes_factor": np.float32(3)}
+    tensors["reset_mechanism_val"] = np.int64({"zero": 1, "none": 2}[reset])
+    spiking = undertow.LIF.from_torch(tensors)
+    assert spiking.reset == reset
+    spikes = undertow.Sequential([spiking], input_shape=3).run(x)
+    np.testing.assert_array_equal(spikes, np.where(np.array(rows) > 0.75, 3.0, 0.0))
+    assert undertow.LIF.from_torch(tensors, reset="subtract").reset == "subtract"
 
 
 def test_more_forms_of_cells_in_continuous_time(rng):

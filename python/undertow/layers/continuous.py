@@ -350,7 +350,7 @@ class LIF(Recurrence):
     Equation::
 
         v = beta * v + x - reset,  reset = threshold where the v before was above it
-        y = 1 where v > threshold, else 0
+        y = graded_spikes_factor where v > threshold, else 0
 
     State: v (the frame's shape).
     Source: Eshraghian et al., Training Spiking Neural Networks, arXiv:2109.12894; names of snntorch's Leaky, written
@@ -361,6 +361,7 @@ class LIF(Recurrence):
         threshold: likewise, of any size.
         reset: "subtract", as in the equation; "zero", which empties what was above the threshold; or "none".
         membrane: give v in place of y.
+        graded_spikes_factor: a number, what a spike is; 1 unless given.
         name: as for `MinGRU`.
 
     Raises:
@@ -370,8 +371,11 @@ class LIF(Recurrence):
     array([0., 1., 0.], dtype=float32)
     """
 
-    without_meaning = ("reset_mechanism_val", "graded_spikes_factor")
-    tensors: ClassVar[Mapping[str, str]] = {"beta": "beta", "threshold": "threshold?"}
+    tensors: ClassVar[Mapping[str, str]] = {
+        "beta": "beta",
+        "threshold": "threshold?",
+        "graded_spikes_factor": "graded_spikes_factor?",
+    }
 
     def __init__(
         self,
@@ -380,9 +384,16 @@ class LIF(Recurrence):
         *,
         reset: str = "subtract",
         membrane: bool = False,
+        graded_spikes_factor: Any = None,
         name: str | None = None,
     ) -> None:
         self.name, self.reset, self.membrane, self.n = name, reset, bool(membrane), {}
+        factor = numbers(
+            1.0 if graded_spikes_factor is None else graded_spikes_factor, f"{self._what}: graded_spikes_factor"
+        )
+        if factor.size != 1:
+            raise ShapeError(f"{self._what}: graded_spikes_factor has shape {factor.shape}, expected one number")
+        self.factor = factor.item()
         given = {"beta": beta, "threshold": 1.0 if threshold is None else threshold}
         self.w = {key: numbers(value, f"{self._what}: {key}") for key, value in given.items()}
         if reset not in ("subtract", "zero", "none"):
@@ -404,7 +415,14 @@ class LIF(Recurrence):
         elif self.reset == "zero":
             v = v * (1.0 - (before > level))
         v = making.write("v", v)
-        return v if self.membrane else v > level
+        return v if self.membrane else (v > level) * self.factor
+
+    @classmethod
+    def _arrays(cls, get: Get) -> dict[str, Any]:
+        arrays, mechanism = super()._arrays(get), get("reset_mechanism_val?")
+        if mechanism is not None:
+            arrays["reset"] = {0: "subtract", 1: "zero", 2: "none"}.get(int(mechanism), f"mechanism {mechanism}")
+        return arrays
 
     def __repr__(self) -> str:
         return f"{self._what}({'any shape' if self.input_shape is None else self.input_shape})"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,11 +68,10 @@ class Reader:
             return None
         return tensor(self.weights, self.prefix, full, None, self.who)
 
-    def refuse_rest(self, without_meaning: Iterable[str] = ()) -> None:
-        """Refuse a module with tensors that nobody has asked for, but those that mean nothing."""
-        known = self.read | {join(self.prefix, name) for name in without_meaning}
+    def refuse_rest(self) -> None:
+        """Refuse a module with tensors that nobody has asked for."""
         start = join(self.prefix, "") if self.prefix else ""
-        if rest := [key for key in self.weights if key.startswith(start) and key not in known]:
+        if rest := [key for key in self.weights if key.startswith(start) and key not in self.read]:
             names = f"{', '.join(map(repr, rest[:8]))}{' ...' if len(rest) > 8 else ''}"
             raise UnsupportedError(
                 f"{self.who}.from_torch: {names} would change what the layer computes, and it has no place for that; "

@@ -222,8 +222,6 @@ class Recurrence(Layer):
 
     #: the constructor's arrays -> their tensors in the reference package, with "?" where one may be missing
     tensors: ClassVar[Mapping[str, str]] = {}
-    #: tensors of the reference package that do not change what is computed
-    without_meaning: ClassVar[tuple[str, ...]] = ()
     w: dict[str, np.ndarray]
     n: dict[str, int]
 
@@ -312,8 +310,8 @@ class Recurrence(Layer):
 
         get = Reader(weights, prefix, cls.__name__)
         arrays = cls._arrays(get)
-        get.refuse_rest(cls.without_meaning)
-        return cls(**arrays, name=name or prefix or None, **settings)  # type: ignore[call-arg]
+        get.refuse_rest()
+        return cls(**arrays | settings, name=name or prefix or None)  # type: ignore[call-arg]
 
     @property
     def output_size(self) -> int:
