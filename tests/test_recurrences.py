@@ -176,6 +176,8 @@ def test_settings_that_make_no_sense():
             make()
     with pytest.raises(ValueError, match="mix in values of the model's first block"):
         undertow.RWKV7.from_torch(CASES["rwkv7"][0] | {"v0": np.ones(6)})
+    apart = {k.replace("g_norm_swish_gate", "g_norm"): a for k, a in CASES["gla"][0].items()}
+    assert "norm" in undertow.GLA.from_torch(apart, heads=2).w
     with pytest.raises(undertow.UnsupportedError, match=r"'rest', 'q_conv1d.bias' would change what"):
         undertow.DeltaNet.from_torch(CASES["delta_net"][0] | {"rest": one, "q_conv1d.bias": one[0]})
     with pytest.raises(undertow.ShapeError, match=r"graded_spikes_factor has shape \(2,\), expected one number"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from .recurrence import (
+    Get,
     Making,
     Recurrence,
     Term,
@@ -68,6 +69,13 @@ class _Linear(Recurrence):
         if "g_proj" in self.w:
             y = y * silu(m.dense(x, self.w["g_proj"]))
         return m.dense(y, self.w["o_proj"])
+
+    @classmethod
+    def _arrays(cls, get: Get) -> dict[str, Any]:
+        arrays = super()._arrays(get)
+        if arrays["norm"] is None:  # where norm and gate are two modules
+            arrays["norm"] = get("g_norm.weight?")
+        return arrays
 
 
 class RetNet(_Linear):
