@@ -98,6 +98,27 @@ CASES: dict[str, list[tuple[list[Any], dict[str, Any]]]] = {
     "SkipSimplifiedLayerNormalization": [
         ([one("SkipSimplifiedLayerNormalization", "x x g c", "y", epsilon=1e-5)], {"g": ROW, "c": ROW2}),
     ],
+    "CausalConvWithState": [
+        (
+            [
+                *TO_LINE,
+                one("CausalConvWithState", "xl taps b", "c last", activation="silu", dilation=2),
+                node("Transpose", "c", "back", perm=[0, 2, 1]),
+                node("Reshape", "back flat", "y"),
+            ],
+            {"taps": random(RNG, K, 1, 3), "b": ROW, "flat": np.array([-1, K])},
+        )
+    ],
+    "LinearAttention": [
+        (
+            [
+                node("Reshape", "x rows", "xr"),
+                one("LinearAttention", "xr xr xr", "r last", q_num_heads=3, kv_num_heads=3, update_rule="linear"),
+                node("Reshape", "r flat", "y"),
+            ],
+            {"rows": np.array([1, -1, K]), "flat": np.array([-1, K])},
+        )
+    ],
     "FusedMatMul": [
         ([one("FusedMatMul", "x W", "y", alpha=0.5)], {"W": W}),
         ([one("FusedMatMul", "x W", "y", transB=1)], {"W": random(RNG, 3, K)}),

@@ -41,7 +41,8 @@ class Operator:
         spreads: "module.function" in dependence/, which tells what its results depend on; "" where each element does on
             those in its place (rows=EACH), or no frame goes through it.
         expands: ONNX defines it by others, which take its place before the file is read.
-        defined_in: so does "module.function" in file/, of an operator that is none of ONNX's own.
+        defined_in: so does "module.function" in file/: of ONNX Runtime's own operators, and of ONNX's where its own
+            definition does not go with every operator set.
         refused: why it is refused; "" where it is not.
     """
 
@@ -214,9 +215,9 @@ _ROWS = (
     Operator("Trilu"),
     # -- taken apart as ONNX defines them
     Operator("Attention", pure=False, expands=True),
-    Operator("CausalConvWithState", pure=False, expands=True),
+    Operator("CausalConvWithState", pure=False, defined_in="definitions_recurrent.causal_conv"),
     Operator("CenterCropPad", pure=False, expands=True),
-    Operator("LinearAttention", pure=False, expands=True),
+    Operator("LinearAttention", pure=False, defined_in="definitions_recurrent.linear_attention"),
     Operator("MeanVarianceNormalization", pure=False, expands=True),
     Operator("RotaryEmbedding", pure=False, expands=True),
     Operator("SwiGLU", pure=False, expands=True),
@@ -227,6 +228,7 @@ RUNTIME = "com.microsoft"
 #: what its optimiser and its quantiser write
 _RUNTIME_ROWS = (
     Operator(f"{RUNTIME}.BiasGelu", pure=False, defined_in="definitions_float.bias_gelu"),
+    Operator(f"{RUNTIME}.CausalConvWithState", pure=False, defined_in="definitions_recurrent.causal_conv"),
     Operator(f"{RUNTIME}.DequantizeLinear", pure=False, defined_in="definitions_int8.quantize"),
     Operator(f"{RUNTIME}.DynamicQuantizeLSTM", pure=False, defined_in="definitions_int8.dynamic_quantize_lstm"),
     Operator(f"{RUNTIME}.DynamicQuantizeMatMul", pure=False, defined_in="definitions_int8.dynamic_quantize_matmul"),
@@ -236,6 +238,7 @@ _RUNTIME_ROWS = (
     Operator(f"{RUNTIME}.FusedMatMul", pure=False, defined_in="definitions_float.matmul"),
     Operator(f"{RUNTIME}.Gelu", pure=False, defined_in="definitions_float.gelu"),
     Operator(f"{RUNTIME}.LayerNormalization", pure=False, defined_in="definitions_float.layer_norm"),
+    Operator(f"{RUNTIME}.LinearAttention", pure=False, defined_in="definitions_recurrent.linear_attention"),
     Operator(f"{RUNTIME}.MatMulIntegerToFloat", pure=False, defined_in="definitions_int8.matmul_integer_to_float"),
     Operator(f"{RUNTIME}.NhwcMaxPool", pure=False, defined_in="definitions_int8.max_pool"),
     Operator(f"{RUNTIME}.QGemm", pure=False, defined_in="definitions_int8.gemm"),
@@ -321,9 +324,9 @@ def _names(holds: Callable[[Operator], object]) -> frozenset[str]:
 
 MOVEMENT = _names(lambda op: op.moves is not None)
 #: computed at run time, or nothing to compute because they only move elements
-COMPUTED = _names(lambda op: op.handler or op.moves is not None or op.expands)
+COMPUTED = _names(lambda op: op.handler or op.moves is not None or op.expands or op.defined_in)
 #: computed while loading, refused when their inputs are frames
-FOLDED_ONLY = _names(lambda op: op.pure and not op.handler and op.moves is None and not op.expands)
+FOLDED_ONLY = _names(lambda op: op.pure and not op.handler and op.moves is None and not (op.expands or op.defined_in))
 #: operator type -> why it is refused
 REFUSED: dict[str, str] = {op.name: op.refused for op in OPERATORS.values() if op.refused}
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Operators of ONNX Runtime's own domain, which its optimiser and its quantiser write: ONNX's take their place.
+"""Operators of ONNX Runtime's own domain, which its optimiser and its quantiser write: ONNX's take their place. So they
+do for those of ONNX's whose own definition does not go with every operator set.
 
-`definitions_float` and `definitions_int8` hold one function for each of them, which its row in `traits` names.
+`definitions_float`, `definitions_int8` and `definitions_recurrent` hold one function for each of them, which its row in
+`traits` names.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...._text import quoted
-from ....errors import UnsupportedError
+from ....errors import Error, UnsupportedError
 from ..traits import RUNTIME, traits
 from .nodes import OnnxNode, part_of, wrap
 from .read import check_size_of, graphs_of, require_onnx
@@ -47,6 +49,23 @@ class Parts:
         self.put(self.helper.make_node(op, inputs, [gives], **attrs))
         return gives
 
+    def name(self, of: str) -> str:
+        """A new name of a value."""
+        return self.model.new_name(f"{self.node.outputs[0] or self.node.name}/{of}")
+
+    def reshape(self, name: str, *sizes: int) -> str:
+        """As Reshape has it: 0 keeps a size, -1 is what is left."""
+        return self.add("Reshape", name, self.constant(np.array(sizes)))
+
+    def inside(self) -> Parts:
+        """The nodes of a graph inside of one of these nodes."""
+        return Parts(self.model, self.node)
+
+    def graph(self, inputs: list[str], outputs: list[str]) -> Any:
+        """These nodes as a graph of float32 values, of any shape."""
+        infos = [[self.helper.make_tensor_value_info(n, 1, None) for n in names] for names in (inputs, outputs)]
+        return self.helper.make_graph(self.nodes, self.name("body"), *infos)
+
     def put(self, proto: Any) -> None:
         """Add a node as it is, with a name of its own."""
         if not all(proto.input[:2]):
@@ -66,15 +85,19 @@ class Parts:
             self.node.unsupported(f"{what} is computed at run time, expected a constant")
         return array
 
+    def dims(self, name: str) -> list[int | None] | None:
+        """The shape of a value, told from the file, with None for sizes that are open; None where nothing tells it."""
+        return self.model.shapes.get(name)
+
     def rank(self, name: str) -> int:
         """How many axes a value has, told from the file."""
-        rank = self.model.ranks.get(name)
-        if rank is None:
+        dims = self.dims(name)
+        if dims is None:
             raise NoRank(
                 f"{self.node.where}: nothing tells how many axes its input {quoted(name)} has; load the file that this "
                 "one was made from"
             )
-        return rank
+        return len(dims)
 
 
 class NoRank(Exception):
@@ -110,18 +133,19 @@ class _Model:
         return None if tensor is None else self.onnx.numpy_helper.to_array(tensor)
 
     @cached_property
-    def ranks(self) -> dict[str, int]:
-        """Value -> its number of axes, as far as shape inference knows it."""
-        ranks = {}
+    def shapes(self) -> dict[str, list[int | None]]:
+        """Value -> its shape, as far as shape inference knows it; None: an open size."""
+        shapes: dict[str, list[int | None]] = {}
         for graph in graphs_of(self.onnx.shape_inference.infer_shapes(self.model).graph):
             for value in (*graph.input, *graph.output, *graph.value_info):
                 if value.type.tensor_type.HasField("shape"):
-                    ranks[value.name] = len(value.type.tensor_type.shape.dim)
-        return {**ranks, **{name: len(tensor.dims) for name, tensor in self.tensors.items()}}
+                    dims = value.type.tensor_type.shape.dim
+                    shapes[value.name] = [d.dim_value if d.HasField("dim_value") else None for d in dims]
+        return {**shapes, **{name: [*tensor.dims] for name, tensor in self.tensors.items()}}
 
 
 def in_onnx(model: Any) -> Any:
-    """Put ONNX's nodes in place of those of ONNX Runtime's, in a checked model.
+    """Put ONNX's nodes in place of those of ONNX Runtime's, and of those whose row says so, in a checked model.
 
     Raises:
         UnsupportedError: a node has what is not computed exactly.
@@ -158,6 +182,8 @@ def _rewritten(whole: _Model, protos: Iterable[Any], unknown: list[NoRank]) -> I
         except NoRank as error:
             unknown.append(error)
             yield proto
+        except Error:
+            raise
         except (IndexError, TypeError, ValueError) as error:
             parts.node.format_error(f"is malformed: {error}")
         else:
@@ -166,9 +192,10 @@ def _rewritten(whole: _Model, protos: Iterable[Any], unknown: list[NoRank]) -> I
 
 def _definition(proto: Any) -> Callable[[Parts], None] | None:
     """The function of a node's row."""
-    if proto.domain != RUNTIME:
+    if proto.domain not in ("", "ai.onnx", RUNTIME):
         return None
-    module, _, name = traits(f"{RUNTIME}.{proto.op_type}").defined_in.partition(".")
+    op = f"{RUNTIME}.{proto.op_type}" if proto.domain == RUNTIME else proto.op_type
+    module, _, name = traits(op).defined_in.partition(".")
     if not module:
         return None
     function: Callable[[Parts], None] = getattr(import_module(f".{module}", __package__), name)

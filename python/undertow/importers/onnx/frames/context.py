@@ -172,6 +172,8 @@ class Walk(ABC):
         self.n_walked = 0
         #: whether a recurrent node was refused for what it may do where `reading.inside`
         self.wants_inside = False
+        #: what Scans of one round end with, which are walked as their nodes
+        self.ends_of_a_round: set[str] = set()
         self.inputs: dict[str, Place] = {}
         self.state_tensors: dict[str, Tensor] = {}
         #: what is known to be a mean over time

@@ -256,6 +256,8 @@ def _scan_written_out(
     if not 0 < n_trips <= limits.MAX_TRIPS:
         node.unsupported(f"runs {n_trips} times; 1 to {limits.MAX_TRIPS} rounds that are no timesteps are supported")
     _refuse_forgetting(walk, node, carried, scanned, layout)
+    if n_trips == 1:
+        walk.ends_of_a_round.update(node.outputs[: layout.n_carried])
     rows: list[list[Any]] = [[] for _ in layout.output_axes]
     for n in range(n_trips):
         walk.count_node(node)

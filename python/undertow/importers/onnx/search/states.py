@@ -14,7 +14,7 @@ import numpy as np
 from ....errors import ShapeError, UnsupportedError
 from ..advice import Advice
 from ..frames import provenance
-from ..frames.context import Known, Walk
+from ..frames.context import Binding, Known, Walk
 from ..frames.provenance import Tensor, ascends
 from ..retry import Retry
 from ..simplify.program import RECURRENT, Program
@@ -35,6 +35,11 @@ def find_output(walk: Walk, name: str) -> str | None:
         result = walk.values.get(output)
         if isinstance(result, Tensor) and not _mismatch(walk, name, result):
             returning.append(output)
+    if not returning and walk.reading.carried and not _bound(walk, name):
+        shape = sizes(next(p.dims for p in program.state_inputs if p.name == name))
+        ends = _ends(program, name) & walk.ends_of_a_round
+        fitting = [output for output in program.outputs if Sizes.of(program, output).fits(shape)]
+        returning = [output for output in fitting if ends & origins(program, output)]
     if len(returning) > 1:
         ends = {end for node in program.nodes if node.op in RECURRENT for end in node.outputs[1:] if end}
         returning.sort(key=lambda output: bool(ends & origins(program, output)))
@@ -110,15 +115,19 @@ def _flat(walk: Walk, tensor: Tensor) -> np.ndarray:
     return tensor.elements.ravel()
 
 
+def _bound(walk: Walk, name: str) -> list[Binding]:
+    """What recurrent nodes start from a state input."""
+    source = walk.builder.sources_of(_flat(walk, walk.state_tensors[name]))[0]
+    return [b for b in walk.bindings if ((b.elements >= source.base) & (b.elements < source.base + source.size)).any()]
+
+
 def _mismatch(walk: Walk, name: str, result: Tensor) -> str:
     """Why an output does not return, element for element, the states that start from `name`; empty when it does."""
     start = walk.state_tensors[name]
     if start.shape != result.shape:
         return f"its shape is {result.shape}, expected {start.shape}"
     mine, theirs = _flat(walk, start), _flat(walk, result)
-    source = walk.builder.sources_of(mine)[0]
-    bound = [b for b in walk.bindings if ((b.elements >= source.base) & (b.elements < source.base + source.size)).any()]
-    if not bound:
+    if not (bound := _bound(walk, name)):
         return f"no recurrent node starts from {name!r}"
     if (result.steps >= 0).any():
         return "it has a time axis"
