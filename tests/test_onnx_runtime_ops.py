@@ -119,6 +119,23 @@ CASES: dict[str, list[tuple[list[Any], dict[str, Any]]]] = {
             {"rows": np.array([1, -1, K]), "flat": np.array([-1, K])},
         )
     ],
+    "RotaryEmbedding": [
+        (
+            [
+                node("Reshape", "x rows", "xr"),
+                one("RotaryEmbedding", "xr at cos sin", "r", interleaved=1),
+                node("Reshape", "r flat", "y"),
+            ],
+            {
+                "rows": np.array([-1, 3, 1, 2]),
+                "flat": np.array([-1, K]),
+                "at": np.array([2]),
+                "cos": random(RNG, 4, 1),
+                "sin": random(RNG, 4, 1),
+            },
+        )
+    ],
+    "SimplifiedLayerNormalization": [],  # in test_onnx_positions.py: ONNX Runtime has it in ONNX's domain alone
     "FusedMatMul": [
         ([one("FusedMatMul", "x W", "y", alpha=0.5)], {"W": W}),
         ([one("FusedMatMul", "x W", "y", transB=1)], {"W": random(RNG, 3, K)}),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError, UnsupportedError
+from .importers.onnx.file.definitions import in_onnx
 from .importers.onnx.file.floats import in_float32
 from .importers.onnx.file.functions import expanded
 from .importers.onnx.file.old_scans import newer_scans
@@ -97,7 +98,7 @@ class PreparedModel(BackendRep):
         self.model = ModelProto()
         self.model.CopyFrom(model)
         in_float32(self.model)
-        self.model = expanded(newer_scans(self.model))
+        self.model = expanded(in_onnx(newer_scans(self.model)))
         self.isa = isa
         held = {t.name for t in model.graph.initializer}
         self.input_names = [v.name for v in model.graph.input if v.name not in held]

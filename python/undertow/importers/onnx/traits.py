@@ -219,8 +219,9 @@ _ROWS = (
     Operator("CenterCropPad", pure=False, expands=True),
     Operator("LinearAttention", pure=False, defined_in="definitions_recurrent.linear_attention"),
     Operator("MeanVarianceNormalization", pure=False, expands=True),
-    Operator("RotaryEmbedding", pure=False, expands=True),
+    Operator("RotaryEmbedding", pure=False, defined_in="definitions_positions.rotary_embedding"),
     Operator("SwiGLU", pure=False, expands=True),
+    Operator("TensorScatter", pure=False, defined_in="definitions_positions.tensor_scatter"),
 )
 
 #: the domain of ONNX Runtime's own operators
@@ -254,6 +255,8 @@ _RUNTIME_ROWS = (
     Operator(f"{RUNTIME}.QLinearWhere", pure=False, defined_in="definitions_int8.where"),
     Operator(f"{RUNTIME}.QuantizeLinear", pure=False, defined_in="definitions_int8.quantize"),
     Operator(f"{RUNTIME}.QuickGelu", pure=False, defined_in="definitions_float.quick_gelu"),
+    Operator(f"{RUNTIME}.RotaryEmbedding", pure=False, defined_in="definitions_positions.rotary_embedding"),
+    Operator(f"{RUNTIME}.SimplifiedLayerNormalization", pure=False, defined_in="definitions_positions.rms_norm"),
     Operator(f"{RUNTIME}.SkipLayerNormalization", pure=False, defined_in="definitions_float.skip_layer_norm"),
     Operator(f"{RUNTIME}.SkipSimplifiedLayerNormalization", pure=False, defined_in="definitions_float.skip_rms_norm"),
     Operator(f"{RUNTIME}.TransposeMatMul", pure=False, defined_in="definitions_float.matmul"),
@@ -275,7 +278,7 @@ _REFUSED: dict[str, list[str]] = {
     ],
     "It serves training": ["NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"],
     "It works on the bits of integers": ["BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"],
-    "It picks by numbers that are computed": ["MaxUnpool", "TensorScatter", "TopK"],
+    "It picks by numbers that are computed": ["MaxUnpool", "TopK"],
     "It samples images": [
         *("AffineGrid", "Col2Im", "DeformConv", "GridSample", "MaxRoiPool", "Resize", "RoiAlign"),
         "Upsample",

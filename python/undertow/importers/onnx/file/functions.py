@@ -76,15 +76,21 @@ def _definition(onnx: Any, node: Any, opset: int, types: dict[str, Any]) -> Any:
         own = {attribute.name for attribute in node.attribute}
         defaults = (a.default_value for a in schema.attributes.values() if a.name not in own)
         node.attribute.extend(default for default in defaults if default.type)
-        if schema.has_context_dependent_function:
-            data = schema.get_context_dependent_function_with_opset_version(opset, node.SerializeToString(), given)
-        else:
-            data = schema.get_function_with_opset_version(opset)
+        # Newer sets give no definition where an operator in it has gained types since.
+        data = next(
+            filter(None, (_data(schema, node, given, v) for v in range(opset, schema.since_version - 1, -1))), None
+        )
     except Exception:  # of onnx's C++: no type of its own
         return None
-    if not data:
+    if data is None:
         return None
     return onnx.FunctionProto.FromString(data if isinstance(data, bytes) else data.SerializeToString())
+
+
+def _data(schema: Any, node: Any, given: list[bytes], version: int) -> Any:
+    if schema.has_context_dependent_function:
+        return schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), given)
+    return schema.get_function_with_opset_version(version)
 
 
 __all__ = ["expanded"]

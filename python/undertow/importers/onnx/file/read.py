@@ -103,8 +103,9 @@ def check_model(model: Any, path: Path | None = None) -> Any:
 def _name_domain(onnx: Any, model: Any) -> None:
     """Give operators that ONNX Runtime writes into operator sets without them the domain of its own ones."""
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    early = [n for n in _nodes(model.graph) if n.op_type == "LayerNormalization" and n.domain in ("", "ai.onnx")]
-    if not early or opset >= _LAYER_NORM_FROM:
+    names = {"SimplifiedLayerNormalization"} | ({"LayerNormalization"} if opset < _LAYER_NORM_FROM else set())
+    early = [n for n in _nodes(model.graph) if n.op_type in names and n.domain in ("", "ai.onnx")]
+    if not early:
         return
     for node in early:
         node.domain = RUNTIME
