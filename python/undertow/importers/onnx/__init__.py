@@ -217,7 +217,7 @@ class _Load:
         #: whether the file sorts its batch by lengths, of which one item is taken
         self.sorts = False
         try:
-            self.program = make_program(model, fixed, shapes)
+            self.program = self._program(fixed, shapes)
         except UnsupportedError as error:
             one = self._of_one_item()
             if one is None:
@@ -226,9 +226,18 @@ class _Load:
                 error.args = (f"{error}; {said.caller.told(one, SIZES[0])}",)
                 raise
             self.sorts, self.shapes = True, one.options(SIZES[0])["shapes"]
-            self.program = make_program(model, fixed, self.shapes)
+            self.program = self._program(fixed, self.shapes)
         _check_axes(self.program, said.time_axis)
         _check_starts(self.program, said.starts)
+
+    def _program(
+        self,
+        fixed: Mapping[str, Any],
+        shapes: Mapping[str, Iterable[int | None]],
+        effort: Effort | None = None,
+        said: _Said | None = None,
+    ) -> Program:
+        return make_program(self.model, fixed, shapes, effort, counts=True, states=(said or self.said).states)
 
     def _of_one_item(self) -> Advice | None:
         """Sizes with which a file loads that sorts the items of its batch: of one there is nothing to sort."""
@@ -359,9 +368,10 @@ class _Load:
 
     def _again(self, options: dict[str, Any], effort: Effort) -> Imported:
         """What the model is with more options."""
-        fixed = {**self.fixed, **options.pop("fixed", {})}
-        program = make_program(self.model, fixed, {**self.shapes, **options.pop("shapes", {})}, effort)
-        imported = _import(program, replace(self.said, **options))
+        fixed, shapes = {**self.fixed, **options.pop("fixed", {})}, options.pop("shapes", {})
+        said = replace(self.said, **options)
+        program = self._program(fixed, {**self.shapes, **shapes}, effort, said)
+        imported = _import(program, said)
         if not imported.graph.inputs:
             raise UnsupportedError("no frame comes in")
         return imported

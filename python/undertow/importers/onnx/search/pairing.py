@@ -153,7 +153,9 @@ def _assigned(
     of_time = {port.name for port in possible.program.inputs if any(is_time(n) for n in port.dims)}
     for name, outputs in fits.items():
         of_cells = by_cells(possible.program, name, outputs)
-        if name in named:
+        if name in possible.program.counted:
+            why = "the one is the other and a number, counted round and round"
+        elif name in named:
             why = "by name and shape"
         elif name in caches:
             why = "its elements are moved there"

@@ -66,7 +66,7 @@ class Possible:
         """The pairs that names tell. One that is overwritten without being read for it has no path: it is called like a
         state, or what overwrites it is a piece of an input.
         """
-        sure = by_names(
+        sure = self.program.counted | by_names(
             {n: [o for o in fitting if strength(n, o) is Strength.STATE] for n, fitting in self.alike.items()}
         )
         paths = {

@@ -25,6 +25,7 @@ from .fold import Evaluator
 from .ids import Ids
 from .lengths import FullLength, FullLengths
 from .ports import ID_TYPES, Port, dims_of, dtype_of, override, port_of
+from .positions import Positions
 from .required_inputs import check_bound
 from .resolve import Resolver
 from .starts import computed_from, folded_products, of_one_place
@@ -65,6 +66,8 @@ class Program:
     #: outputs that hold booleans, and those that hold ids
     booleans: set[str] = field(default_factory=set)
     integers: set[str] = field(default_factory=set)
+    #: positions that count in float32 -> the output that returns each
+    counted: dict[str, str] = field(default_factory=dict)
     #: input -> its axis of time, None where it has none; or the one that every input has which has any
     time_axis: int | Mapping[str, int | None] | None = None
     #: state input -> what a sequence starts with, where that is no zeros
@@ -164,11 +167,15 @@ def make_program(
     fixed: Mapping[str, Any] | None = None,
     shapes: Mapping[str, Iterable[int | None]] | None = None,
     effort: Effort | None = None,
+    *,
+    counts: bool = False,
+    states: Mapping[str, str] | None = None,
 ) -> Program:
     """Read a checked ModelProto.
 
     fixed: input name -> array, bound as a constant. shapes: input name -> shape, replacing the declared one (None:
-    open). effort: of the load, where it has begun already.
+    open). effort: of the load, where it has begun already. counts: whether positions may become states that count in
+    float32; states: those that the caller says, as for `load`.
 
     Raises:
         UnsupportedError: operator set, dtype or operator that is not supported, by name.
@@ -206,7 +213,8 @@ def make_program(
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         dtypes = {v.name: dtype_of(onnx, v) for v in graph.output}
         program.booleans = {name for name, dtype in dtypes.items() if dtype == "bool"}
-        program.integers = {name for name, dtype in dtypes.items() if dtype in ID_TYPES}
+        program.integers = {name for name, dtype in dtypes.items() if dtype in ID_TYPES} - {*counted.values()}
+        program.counted = counted
         program.written_out = lambda: written_out(Given(nodes, constants, resolver.sizes, outputs, evaluator, {}))
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
@@ -217,6 +225,11 @@ def make_program(
     _refuse_projected(nodes, lambda name: constants[name].shape if name in constants else resolver.sizes(name))
     ids = {port.name: port.dtype for port in ports if port.dtype in ID_TYPES}
     nodes = needed(Ids(nodes, constants, ids, evaluator).plain(), outputs)
+    counted: dict[str, str] = {}
+    if counts:
+        positions = Positions(nodes, constants, outputs, evaluator, resolver.sizes, opset)
+        positions.count(ports, states)
+        nodes, counted = positions.nodes, positions.pairs
     program = finish(nodes, constants)
     program.effort = effort
     program.bound = computed_from(resolver, set(fixed or {}))
