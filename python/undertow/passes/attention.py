@@ -48,12 +48,15 @@ class _Scores:
 
 @dataclass
 class _Rows:
-    """Rows (of keys or values) of all heads in a value: number offsets[head] + j row + d is element d of row j."""
+    """Rows (of keys or values) of all heads in a value: number offsets[head] + j row + d is element d of row j;
+    `factor` times, of keys.
+    """
 
     value: str
     offsets: np.ndarray
     row: int
     width: int
+    factor: float = 1.0
 
 
 class _Search:
@@ -91,7 +94,7 @@ class _Search:
             "rows": rows,
             "key_width": key_rows.width,
             "value_width": values.width,
-            "scale": scores.scale,
+            "scale": scores.scale * key_rows.factor,
             "cap": scores.cap,
             "key_places": (int(key_rows.offsets[0]), key_rows.row, key_head),
             "value_places": (int(values.offsets[0]), values.row, value_head),
@@ -229,32 +232,39 @@ class _Search:
 
     # -- where rows lie ---------------------------------------------------------------------------------------------
 
-    def _sources(self, value: str) -> list[tuple[str, np.ndarray]]:
-        """A value, and what it shows through nodes of one input that move: of each, where its elements lie there."""
-        places = np.arange(self.graph.values[value].size)
-        steps = [(value, places)]
-        while (node := self.producer.get(value)) is not None and OPS[node.op].moves and len(node.inputs) == 1:
+    def _sources(self, value: str, scaled: bool = False) -> list[tuple[str, np.ndarray, float]]:
+        """A value, and what it shows through nodes of one input that move: of each, where its elements lie there, and
+        how many times they are taken. scaled: also through those that multiply all elements by one number.
+        """
+        places, factor = np.arange(self.graph.values[value].size), 1.0
+        steps = [(value, places, factor)]
+        while (node := self.producer.get(value)) is not None and len(node.inputs) == 1:
+            if OPS[node.op].moves:
+                taken = OPS[node.op].taken(node)
+                places = places if taken is None else taken.reshape(-1)[places]
+            elif scaled and node.op == "affine" and (step := self._step(node, 1, 1)) and step[2] is None:
+                factor *= step[1]
+            else:
+                break
             (value,) = node.inputs
-            taken = OPS[node.op].taken(node)
-            places = places if taken is None else taken.reshape(-1)[places]
-            steps.append((value, places))
+            steps.append((value, places, factor))
         return steps
 
     def _source(self, value: str) -> tuple[str, np.ndarray]:
-        return self._sources(value)[-1]
+        return self._sources(value)[-1][:2]
 
-    def _rows(self, value: str, order: np.ndarray) -> _Rows | None:
+    def _rows(self, value: str, order: np.ndarray, scaled: bool = False) -> _Rows | None:
         """order (heads, rows, width): numbers of elements of a value. Rows of the value furthest back that has them."""
         if order.size > _MOST:
             return None
-        for source, places in reversed(self._sources(value)):
+        for source, places, factor in reversed(self._sources(value, scaled)):
             at = places[order]
             _, n, width = at.shape
             row = int(at[0, 1, 0] - at[0, 0, 0]) if n > 1 else width
             offsets = at[:, 0, 0]
             expected = offsets[:, None, None] + np.arange(n)[:, None] * row + np.arange(width)
             if row >= width and np.array_equal(at, expected):
-                return _Rows(source, offsets, row, width)
+                return _Rows(source, offsets, row, width, factor)
         return None
 
     def _keys(self, product: Node, heads: int, rows: int) -> tuple[str, _Rows] | None:
@@ -265,11 +275,11 @@ class _Search:
         n = prod(lead)
         if rows == J and n * I == heads and I <= _MOST_QUERIES:
             columns = np.arange(n * K * J).reshape(n, K, J).transpose(0, 2, 1)
-            lying = self._rows(b, np.repeat(columns, I, axis=0)) if columns.size * I <= _MOST else None
+            lying = self._rows(b, np.repeat(columns, I, axis=0), scaled=True) if columns.size * I <= _MOST else None
             if lying is not None:
                 return a, lying
         if J == 1 and rows == I and n == heads:
-            lying = self._rows(a, np.arange(n * I * K).reshape(n, I, K))
+            lying = self._rows(a, np.arange(n * I * K).reshape(n, I, K), scaled=True)
             if lying is not None:
                 return b, lying
         return None

@@ -7,7 +7,8 @@ from typing import Any
 
 from ....errors import UnsupportedError
 from ..traits import traits
-from .nodes import part_of
+from .attention import check_attention
+from .nodes import part_of, wrap
 from .read import check_size_of, graphs_of, require_onnx
 
 #: where the functions stand until they are inlined
@@ -30,6 +31,8 @@ def expanded(model: Any) -> Any:
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     types = _types(onnx, model)
     for number, node in enumerate(nodes):
+        if node.op_type == "Attention":
+            check_attention(wrap(onnx, node, opset), lambda name: _dims(types.get(name)))
         function = _definition(onnx, node, opset, types)
         if function is None:
             raise UnsupportedError(
@@ -65,6 +68,13 @@ def _types(onnx: Any, model: Any) -> dict[str, Any]:
         for tensor in graph.initializer:
             types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
     return types
+
+
+def _dims(kind: Any) -> list[int | None] | None:
+    """The sizes of a type, None for open ones; None where it has no shape."""
+    if kind is None or not kind.tensor_type.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim]
 
 
 def _definition(onnx: Any, node: Any, opset: int, types: dict[str, Any]) -> Any:

@@ -306,10 +306,12 @@ def _letters(possible: Possible, named: Mapping[str, str]) -> dict[str, str]:
 def _check_named(possible: Possible, named: Mapping[str, str]) -> None:
     """Refuse pairs that are called alike, but not like states, where nothing that is called a frame comes in beside
     them, and nothing else comes out, or what could return it: width_in and width_out beside a height. Words beside a
-    state are no states where nothing else comes out, and what comes in may stand beside a frame: a speaker, a mask.
+    state are no states where nothing else comes out, and what comes in may stand beside a frame: a speaker, a mask. Of
+    what an output has elements and new ones, names and elements say one thing.
     """
     inputs, outputs = possible.beside(named)
-    doubtful = [(n, o) for n, o in named.items() if strength(n, o) is not Strength.STATE]
+    caches = possible.caches()
+    doubtful = [(n, o) for n, o in named.items() if strength(n, o) is not Strength.STATE and o not in caches.get(n, ())]
     other = not outputs or any(o in outputs for n in inputs for o in possible.alike.get(n, []))
     if doubtful and other and not any(map(is_frame, inputs)):
         name, output = doubtful[0]

@@ -361,13 +361,22 @@ class _Hot:
         return self._row(table, table.shape[1:], is_bool=True)
 
     def value(self, name: str, table: np.ndarray) -> None:
-        """The row of a table (n, ...) as the value of that name."""
-        row = self._row(table, table.shape[1:], is_bool=table.dtype == bool)
+        """The row of a table (n, ...) as the value of that name.
+
+        What is not finite, as in masks, goes through no product: 0 times that is no number.
+        """
+        finite = np.isfinite(table)
+        row = self._row(np.where(finite, table, 0), table.shape[1:], is_bool=table.dtype == bool)
+        for number in np.unique(table[~finite]):
+            here = np.isnan(table) if np.isnan(number) else table == number
+            row = self.of.add("Where", self.mask(here), self.of.number(number), row)
         self.of.add("Identity", row, gives=name)
 
     def _row(self, table: np.ndarray, shape: tuple[int, ...], is_bool: bool) -> str:
-        of, flat = self.of, table.reshape(self.n, -1)
+        of, flat = self.of, table.reshape(self.n, -1).astype(bool if is_bool else np.float32)
         to_shape = of.constant(np.array(shape, np.int64))
+        if (flat == flat[:1]).all():
+            return of.constant(flat[0].reshape(shape))
         if is_bool and np.array_equal(flat, np.eye(self.n, dtype=bool)):
             return of.add("Reshape", self.row, to_shape)
         self.numbers = self.numbers or of.add("Cast", self.row, to=_FLOAT)
