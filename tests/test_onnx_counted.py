@@ -226,13 +226,27 @@ def test_what_grows_without_bound_is_refused(kind, tmp_path) -> None:
             undertow.load(path)
 
 
-def test_an_input_that_picks_rows_may_be_brought(tmp_path) -> None:
-    """Where nothing returns it."""
-    nodes, _ = UNBOUNDED["a row of a table"]
-    table = np.arange(9 * D, dtype=np.float32).reshape(9, D)
-    file = file_of(nodes, {}, {"table": table})
-    del file.graph.output[1:]
-    assert undertow.load(save(file, tmp_path)).inputs["pos"].n_ids == 9
+def test_a_position_that_nothing_bounds_may_be_brought(tmp_path, rng) -> None:
+    """As ids are, of which each is checked; the position after it, which no frame holds, is left out."""
+    nodes = [
+        *UNBOUNDED["a row of a table"][0],
+        node("Unsqueeze", "y one", "new"),
+        node("Concat", "cache new", "all", axis=1),
+        node("Slice", "all one last one", "cache_out"),
+    ]
+    weights = {"table": random(rng, 9, D), "one": np.array([1]), "last": np.array([99])}
+    path = save(file_of(nodes, {"cache": [1, N, D]}, weights), tmp_path)
+    with pytest.raises(UnsupportedError, match=r"with states=\{'cache': 'cache_out'\}"):
+        undertow.load(path)
+    model = undertow.load(path, states={"cache": "cache_out"})
+    assert model.inputs["pos"].n_ids == 9 and [*model.outputs] == ["y"]
+    assert any("'pos' is a position, which the caller brings" in line for line in model.graph.notes)
+    X = random(rng, 9, D)
+    frames = {"x": X.reshape(9, *model.inputs["x"].shape), "pos": np.arange(9, dtype=np.int32)}
+    frames["pos"] = frames["pos"].reshape(9, *model.inputs["pos"].shape)
+    np.testing.assert_array_equal(model.run(frames).reshape(9, D), X * weights["table"])
+    with pytest.raises(ValueError, match="pos holds ids of 0 to 8, got 9"):
+        model.stream().step({"x": frames["x"][0], "pos": np.full_like(frames["pos"][0], 9)})
 
 
 def test_several_rows_that_a_position_mixes_are_refused(tmp_path) -> None:

@@ -65,6 +65,10 @@ def note(program: Program, imported: Imported) -> None:
     registers = [node.states[0] for node in graph.nodes if OPS[node.op].writes_register]
     lines += [f"register: {shown(name)} {graph.states[name].shape}, written by frame ops" for name in registers]
     graph.notes = ()
+    lines += [
+        f"input: {quoted(name)} is a position, which the caller brings; output {quoted(output)}, some more, is left out"
+        for name, output in program.brought.items()
+    ]
     graph.note(*lines)
 
 

@@ -60,7 +60,8 @@ class Positions:
     """The nodes of a graph, in which float32 numbers count for integers.
 
     wanted: input -> output, as the caller says; None: found. sizes: the shape of a value, None where it is open.
-    pairs: what was found: input -> output that returns it.
+    pairs: what was found: input -> output that returns it. brought: positions that the caller brings -> the output that
+    would be the next one, which is left out, for integers are no frames.
     """
 
     nodes: list[OnnxNode]
@@ -70,6 +71,7 @@ class Positions:
     sizes: Callable[[str], Sequence[int | None] | None]
     opset: int
     pairs: dict[str, str] = field(default_factory=dict)
+    brought: dict[str, str] = field(default_factory=dict)
 
     def count(self, ports: list[Port], wanted: Mapping[str, str] | None) -> None:
         """Raises:
@@ -80,7 +82,12 @@ class Positions:
                 continue
             one = _Position(self, port)
             returned = next((o for o in self.outputs if one.is_next(o)), None)
-            if returned is None or (wanted is not None and wanted.get(port.name) != returned):
+            if returned is None:
+                continue
+            if wanted is not None and port.name not in wanted and len(self.outputs) > 1:
+                self.brought[port.name] = returned
+                self.outputs.remove(returned)
+            if wanted is not None and wanted.get(port.name) != returned:
                 continue
             try:
                 self.nodes = one.counted(returned)

@@ -68,6 +68,8 @@ class Program:
     integers: set[str] = field(default_factory=set)
     #: positions that count in float32 -> the output that returns each
     counted: dict[str, str] = field(default_factory=dict)
+    #: positions that the caller brings -> the output that is left out, which would be the next one
+    brought: dict[str, str] = field(default_factory=dict)
     #: input -> its axis of time, None where it has none; or the one that every input has which has any
     time_axis: int | Mapping[str, int | None] | None = None
     #: state input -> what a sequence starts with, where that is no zeros
@@ -213,8 +215,8 @@ def make_program(
         program.declared = {v.name: dims_of(v) for v in graph.output if v.type.tensor_type.HasField("shape")}
         dtypes = {v.name: dtype_of(onnx, v) for v in graph.output}
         program.booleans = {name for name, dtype in dtypes.items() if dtype == "bool"}
-        program.integers = {name for name, dtype in dtypes.items() if dtype in ID_TYPES} - {*counted.values()}
-        program.counted = counted
+        program.integers = {name for name, dtype in dtypes.items() if dtype in ID_TYPES} - {*positions.pairs.values()}
+        program.counted, program.brought = positions.pairs, positions.brought
         program.written_out = lambda: written_out(Given(nodes, constants, resolver.sizes, outputs, evaluator, {}))
         check_bound(nodes, program.inputs, constants)
         _sort_inputs(program)
@@ -225,11 +227,10 @@ def make_program(
     _refuse_projected(nodes, lambda name: constants[name].shape if name in constants else resolver.sizes(name))
     ids = {port.name: port.dtype for port in ports if port.dtype in ID_TYPES}
     nodes = needed(Ids(nodes, constants, ids, evaluator).plain(), outputs)
-    counted: dict[str, str] = {}
+    positions = Positions(nodes, constants, outputs, evaluator, resolver.sizes, opset)
     if counts:
-        positions = Positions(nodes, constants, outputs, evaluator, resolver.sizes, opset)
         positions.count(ports, states)
-        nodes, counted = positions.nodes, positions.pairs
+        nodes = positions.nodes
     program = finish(nodes, constants)
     program.effort = effort
     program.bound = computed_from(resolver, set(fixed or {}))
