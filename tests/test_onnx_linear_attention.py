@@ -266,6 +266,29 @@ def test_what_is_wrong_with_a_causal_convolution_is_named(tmp_path, rng) -> None
 
 
 @pytest.mark.parametrize("steps", [1, "T"])
+@pytest.mark.parametrize("op", ["LinearAttention", "CausalConvWithState"])
+def test_states_of_operators_need_no_names(op, steps, tmp_path, rng) -> None:
+    """Which slots of an operator are its state says more than names, of frames like x and y among them."""
+    if op == "LinearAttention":
+        attrs = {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "linear"}
+        one, held = helper.make_node(op, ["x", "x", "x", "one"], ["y", "other"], **attrs), [1, 2, 3, 3]
+        shape, weights = [1, steps, 6], {}
+    else:
+        one, held = helper.make_node(op, ["x", "w", "", "one"], ["y", "other"]), [1, 6, 2]
+        shape, weights = [1, 6, steps], {"w": random(rng, 6, 1, 3)}
+    file = model_of([one], {"x": shape, "one": held}, {"y": shape, "other": held}, weights, 27)
+    model = undertow.load(save(file, tmp_path))
+    assert list(model.inputs) == ["x"] and list(model.outputs) == ["y"] and len(model.states) == 1
+    X, zeros = random(rng, T, 6) / 4, {"one": np.zeros(held, np.float32)}
+    rows, session = [], session_of(file)
+    for x in X:
+        y, state = session.run(None, {"x": x.reshape([1, 1, 6] if len(held) == 4 else [1, 6, 1]), **zeros})
+        zeros = {"one": state}
+        rows.append(y.ravel())
+    np.testing.assert_allclose(streamed(model, {"x": X}), rows, rtol=0, atol=FLOAT32_PEER)
+
+
+@pytest.mark.parametrize("steps", [1, "T"])
 @pytest.mark.parametrize("order", ["convolution first", "attention first"])
 def test_a_block_of_both_with_a_state_each(order, steps, tmp_path, rng) -> None:
     """As Gated DeltaNet has it: a file that takes a prompt as it takes a timestep."""

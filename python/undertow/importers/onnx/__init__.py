@@ -30,7 +30,7 @@ from .file.definitions import in_onnx
 from .file.floats import in_float32
 from .file.functions import expanded
 from .file.old_scans import newer_scans
-from .file.read import node_types, read_model, require_onnx
+from .file.read import carried_on, node_types, read_model, require_onnx
 from .search import Imported, import_program
 from .search.attempt import Failure, proven
 from .search.baked_sizes import keeps_time, longer, of_some_timesteps, wired_shapes
@@ -139,8 +139,9 @@ def import_model(
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
     try:
         rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
-        held, model = node_types(model), expanded(in_onnx(newer_scans(model)))
-        graph = _Load(model, fixed or {}, shapes or {}, said).graph()
+        held, carried = node_types(model), carried_on(model)
+        model = expanded(in_onnx(newer_scans(model)))
+        graph = _Load(model, fixed or {}, shapes or {}, said, carried).graph()
     except Error:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
@@ -211,9 +212,14 @@ class _Load:
     """A checked model, what the caller says of it, and what it is with more options."""
 
     def __init__(
-        self, model: Any, fixed: Mapping[str, Any], shapes: Mapping[str, Iterable[int | None]], said: _Said
+        self,
+        model: Any,
+        fixed: Mapping[str, Any],
+        shapes: Mapping[str, Iterable[int | None]],
+        said: _Said,
+        carried: Mapping[str, str],
     ) -> None:
-        self.model, self.fixed, self.shapes, self.said = model, fixed, shapes, said
+        self.model, self.fixed, self.shapes, self.said, self.carried = model, fixed, shapes, said, carried
         #: whether the file sorts its batch by lengths, of which one item is taken
         self.sorts = False
         try:
@@ -237,7 +243,12 @@ class _Load:
         effort: Effort | None = None,
         said: _Said | None = None,
     ) -> Program:
-        return make_program(self.model, fixed, shapes, effort, counts=True, states=(said or self.said).states)
+        states = (said or self.said).states
+        program = make_program(self.model, fixed, shapes, effort, counts=True, states=states)
+        for one in (program, program.rolled):
+            if one is not None:
+                one.carried_on = self.carried
+        return program
 
     def _of_one_item(self) -> Advice | None:
         """Sizes with which a file loads that sorts the items of its batch: of one there is nothing to sort."""
@@ -246,7 +257,7 @@ class _Load:
             return None
         sized = {n: [1, *(d if isinstance(d, int) else None for d in dims[1:])] for n, dims in inputs.items() if dims}
         try:
-            _Load(self.model, self.fixed, sized, self.said).graph()
+            _Load(self.model, self.fixed, sized, self.said, self.carried).graph()
         except (Error, Refusal):
             return None
         return Advice("of one item at a time it loads", shapes=sized)

@@ -43,6 +43,7 @@ class Operator:
         expands: ONNX defines it by others, which take its place before the file is read.
         defined_in: so does "module.function" in file/: of ONNX Runtime's own operators, and of ONNX's where its own
             definition does not go with every operator set.
+        carries_on: (input, output) slots of its states: what it gives is what it takes in the next call.
         refused: why it is refused; "" where it is not.
     """
 
@@ -65,6 +66,7 @@ class Operator:
     spreads: str = ""
     expands: bool = False
     defined_in: str = ""
+    carries_on: tuple[tuple[int, int], ...] = ()
     refused: str = ""
 
     @property
@@ -214,14 +216,14 @@ _ROWS = (
     Operator("Range"),
     Operator("Trilu"),
     # -- taken apart as ONNX defines them
-    Operator("Attention", pure=False, expands=True),
-    Operator("CausalConvWithState", pure=False, defined_in="definitions_recurrent.causal_conv"),
+    Operator("Attention", pure=False, expands=True, carries_on=((4, 1), (5, 2))),
+    Operator("CausalConvWithState", pure=False, defined_in="definitions_recurrent.causal_conv", carries_on=((3, 1),)),
     Operator("CenterCropPad", pure=False, expands=True),
-    Operator("LinearAttention", pure=False, defined_in="definitions_recurrent.linear_attention"),
+    Operator("LinearAttention", pure=False, defined_in="definitions_recurrent.linear_attention", carries_on=((3, 1),)),
     Operator("MeanVarianceNormalization", pure=False, expands=True),
     Operator("RotaryEmbedding", pure=False, defined_in="definitions_positions.rotary_embedding"),
     Operator("SwiGLU", pure=False, expands=True),
-    Operator("TensorScatter", pure=False, defined_in="definitions_positions.tensor_scatter"),
+    Operator("TensorScatter", pure=False, defined_in="definitions_positions.tensor_scatter", carries_on=((0, 0),)),
 )
 
 #: the domain of ONNX Runtime's own operators
@@ -229,7 +231,12 @@ RUNTIME = "com.microsoft"
 #: what its optimiser and its quantiser write
 _RUNTIME_ROWS = (
     Operator(f"{RUNTIME}.BiasGelu", pure=False, defined_in="definitions_float.bias_gelu"),
-    Operator(f"{RUNTIME}.CausalConvWithState", pure=False, defined_in="definitions_recurrent.causal_conv"),
+    Operator(
+        f"{RUNTIME}.CausalConvWithState",
+        pure=False,
+        defined_in="definitions_recurrent.causal_conv",
+        carries_on=((3, 1),),
+    ),
     Operator(f"{RUNTIME}.DequantizeLinear", pure=False, defined_in="definitions_int8.quantize"),
     Operator(f"{RUNTIME}.DynamicQuantizeLSTM", pure=False, defined_in="definitions_int8.dynamic_quantize_lstm"),
     Operator(f"{RUNTIME}.DynamicQuantizeMatMul", pure=False, defined_in="definitions_int8.dynamic_quantize_matmul"),
@@ -239,7 +246,12 @@ _RUNTIME_ROWS = (
     Operator(f"{RUNTIME}.FusedMatMul", pure=False, defined_in="definitions_float.matmul"),
     Operator(f"{RUNTIME}.Gelu", pure=False, defined_in="definitions_float.gelu"),
     Operator(f"{RUNTIME}.LayerNormalization", pure=False, defined_in="definitions_float.layer_norm"),
-    Operator(f"{RUNTIME}.LinearAttention", pure=False, defined_in="definitions_recurrent.linear_attention"),
+    Operator(
+        f"{RUNTIME}.LinearAttention",
+        pure=False,
+        defined_in="definitions_recurrent.linear_attention",
+        carries_on=((3, 1),),
+    ),
     Operator(f"{RUNTIME}.MatMulIntegerToFloat", pure=False, defined_in="definitions_int8.matmul_integer_to_float"),
     Operator(f"{RUNTIME}.NhwcMaxPool", pure=False, defined_in="definitions_int8.max_pool"),
     Operator(f"{RUNTIME}.QGemm", pure=False, defined_in="definitions_int8.gemm"),

@@ -17,7 +17,7 @@ from ....budget import MEMORY, MEMORY_EACH, room
 from ....errors import FormatError, UnsupportedError
 from ....weights.contents import read_within
 from ....weights.in_memory import as_path, folder_of
-from ..traits import RUNTIME
+from ..traits import RUNTIME, traits
 from . import limits
 from .wire import parsed_bytes
 
@@ -111,6 +111,19 @@ def _name_domain(onnx: Any, model: Any) -> None:
         node.domain = RUNTIME
     if all(o.domain != RUNTIME for o in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(RUNTIME, 1))
+
+
+def carried_on(model: Any) -> dict[str, str]:
+    """Inputs that are the state of an operator which has one -> the outputs that are that state after it."""
+    inputs, outputs = {v.name for v in model.graph.input}, {v.name for v in model.graph.output}
+    pairs: dict[str, str] = {}
+    for node in model.graph.node:
+        op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        for slot, result in traits(op).carries_on:
+            ends = [*node.input[slot : slot + 1], *node.output[result : result + 1]]
+            if len(ends) == 2 and ends[0] in inputs and ends[1] in outputs:
+                pairs.setdefault(*ends)
+    return {name: output for name, output in pairs.items() if list(pairs.values()).count(output) == 1}
 
 
 def _check_ports(graph: Any, where: str) -> None:

@@ -155,6 +155,8 @@ def _assigned(
         of_cells = by_cells(possible.program, name, outputs)
         if name in possible.program.counted:
             why = "the one is the other and a number, counted round and round"
+        elif name in possible.told:
+            why = "its operator says so"
         elif name in named:
             why = "by name and shape"
         elif name in caches:
@@ -250,7 +252,11 @@ def in_sequences(program: Program) -> list[Pair]:
     possible = Possible(program)
     timeless = {p.name for p in program.inputs if not any(is_time(n) for n in p.dims)}
     named = {name: output for name, output in possible.named().items() if name in timeless}
-    sure = {n: o for n, o in named.items() if strength(n, o) is Strength.STATE or possible.pieces.get(o, n) != n}
+    sure = {
+        n: o
+        for n, o in named.items()
+        if n in possible.told or strength(n, o) is Strength.STATE or possible.pieces.get(o, n) != n
+    }
     if of_time := [
         (n, o) for n, o in possible.named().items() if n not in timeless and strength(n, o) is Strength.STATE
     ]:

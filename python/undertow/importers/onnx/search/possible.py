@@ -47,6 +47,9 @@ class Possible:
             name: [o for o in fitting if program.depends(o, name) and self.pieces.get(o) != name]
             for name, fitting in self.alike.items()
         }
+        #: states that need no name: positions that count, and what an operator calls its state
+        carried = {n: o for n, o in program.carried_on.items() if o in self.alike.get(n, ())}
+        self.told = {**carried, **program.counted}
         # A piece of an input does not return that one, which would never change, but the frame before.
         pieces = self.pieces.values()
         late = {
@@ -66,9 +69,10 @@ class Possible:
         """The pairs that names tell. One that is overwritten without being read for it has no path: it is called like a
         state, or what overwrites it is a piece of an input.
         """
-        sure = self.program.counted | by_names(
+        sure = by_names(
             {n: [o for o in fitting if strength(n, o) is Strength.STATE] for n, fitting in self.alike.items()}
         )
+        sure = {n: o for n, o in sure.items() if n not in self.told and o not in self.told.values()} | self.told
         paths = {
             n: [o for o in self.fits.get(n) or fitting if self.program.depends(o, n) and o not in sure.values()]
             for n, fitting in self.alike.items()

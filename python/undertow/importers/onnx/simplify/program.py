@@ -68,6 +68,8 @@ class Program:
     integers: set[str] = field(default_factory=set)
     #: positions that count in float32 -> the output that returns each
     counted: dict[str, str] = field(default_factory=dict)
+    #: states of operators that have one -> the output that is each after it
+    carried_on: Mapping[str, str] = field(default_factory=dict)
     #: positions that the caller brings -> the output that is left out, which would be the next one
     brought: dict[str, str] = field(default_factory=dict)
     #: input -> its axis of time, None where it has none; or the one that every input has which has any
