@@ -54,7 +54,7 @@ EXCEPTIONS = {
     r"(blackman|hamming|hann)window_\w*expanded": "ids as numbers",
     r"range_\w+_expanded": "a Loop whose number of rounds is computed",
     r"affine_grid_3d_align_corners_expanded": "an If whose condition is computed",
-    r"attention_local_window_gqa_rank4_mask(_expanded)?": "padding with -infinity",
+    "attention_local_window_gqa_rank4_mask": "a conversion to float64",
     r"causal_conv_with_state_kernel_size_one(_expanded)?": "a computed kernel",
     r"dynamicquantizelinear\w*_expanded": "a conversion to uint8 that wraps around",
     r"einsum_batch_diagonal": "a diagonal, of which a letter stands twice in a term",

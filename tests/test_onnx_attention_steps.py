@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import INT64, helper, info, model_of, node, onnxruntime, random, save, session_of
+from onnx_files import BOOL, FLOAT, INT64, helper, info, model_of, node, onnxruntime, random, save, session_of
 from tolerances import FLOAT32_PEER
 from undertow.errors import FormatError, ShapeError
 
@@ -110,6 +110,28 @@ def test_a_window_is_found_and_is_attention(form, tmp_path) -> None:
     assert ops.count("attend") == 1 and ops.count("window") == 2 and not {"softmax", "matmul", "select"} & set(ops)
     y = model.run(X.reshape(T, *next(iter(model.inputs.values())).shape)).reshape(T, -1)
     np.testing.assert_allclose(y, expected, rtol=0, atol=FLOAT32_PEER)
+
+
+@pytest.mark.parametrize(("kind", "opset"), [(BOOL, 23), (FLOAT, 24), (BOOL, 28)])
+@pytest.mark.parametrize("shape", [[1, 1, 1, ROWS + 1], [1, ROWS + 1]])
+def test_a_mask_that_comes_with_each_step(shape, kind, opset, tmp_path, rng) -> None:
+    file, X = step(opset=opset), random(rng, T, D)
+    (look,) = (one for one in file.graph.node if one.op_type == "Attention")
+    look.input[3] = "mask"
+    file.graph.input.append(info("mask", shape, kind))
+    masks = random(rng, T, ROWS + 1)
+    if kind == BOOL:
+        masks = (masks > 0) | (np.arange(ROWS + 1) == ROWS)
+    session, held, expected = session_of(file), [np.zeros((1, 2, ROWS, 4), np.float32)] * 2, []
+    for x, mask in zip(X, masks, strict=True):
+        given = mask.reshape(shape).astype(bool if kind == BOOL else np.float32)
+        y, *held = session.run(None, {"x": x[None, None], "pk": held[0], "pv": held[1], "mask": given})
+        expected.append(y.ravel())
+    model = undertow.load(save(file, tmp_path))
+    assert sorted(model.states) == ["pk_window.past", "pv_window.past"]
+    frames = {"x": X.reshape(T, *model.inputs["x"].shape)}
+    frames["mask"] = masks.reshape(T, *model.inputs["mask"].shape).astype(np.float32)
+    np.testing.assert_allclose(model.run(frames).reshape(T, -1), expected, rtol=0, atol=FLOAT32_PEER)
 
 
 @pytest.mark.parametrize("mode", range(4))

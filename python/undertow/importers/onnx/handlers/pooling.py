@@ -161,6 +161,8 @@ def pad(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     if numpy_mode is None:
         node.unsupported(f"attribute mode={mode!r} is not supported, expected constant, reflect, edge or wrap")
     pads = pad_widths(node, operands, len(x.shape))
+    if all(width == (0, 0) for width in pads):
+        return [x]  # whatever it would be filled with
     axis_and_rate = rate_of(walk, x)
     if (
         axis_and_rate is not None
