@@ -173,7 +173,7 @@ def bad_attention(**changed: Any) -> Any:
             FormatError,
             r"update_rule='gate', expected one of linear, gated, delta, gated_delta",
         ),
-        ({"q_num_heads": 0}, FormatError, "q_num_heads=0, expected 1 or more"),
+        ({"q_num_heads": 0}, FormatError, "q_num_heads=0, expected 1 to 65536"),
         ({"q_num_heads": 3, "kv_num_heads": 2, "q": 12}, FormatError, "q_num_heads=3 is no multiple of kv_num_heads=2"),
         ({"q": 9}, ShapeError, "query has 9 channels, which attribute q_num_heads=2 does not divide"),
         ({"v": 7}, ShapeError, "value has 7 channels, which attribute kv_num_heads=2 does not divide"),

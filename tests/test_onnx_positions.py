@@ -199,7 +199,10 @@ def test_a_cache_that_is_written_into(how, mode, axis, n_new, tmp_path, rng) -> 
         ({"axis": 4}, FormatError, "axis=4, expected an axis of 4 behind the batch"),
         ({"positions": np.array([4])}, ShapeError, "write_indices has 4, expected 0 to 3: 2 rows into a cache of 5"),
         ({"positions": np.array([-1])}, ShapeError, "write_indices has -1, expected 0 to 3"),
-        ({"n_new": 6}, ShapeError, "update has 6 rows, the cache 5"),
+        ({"n_new": 6}, ShapeError, "update has 6 rows, the cache 5; expected 1 to as many"),
+        ({"positions": np.array([1, 2])}, ShapeError, "write_indices has 2 numbers, expected one for each item"),
+        ({"n_new": 0}, ShapeError, "update has 0 rows, the cache 5; expected 1 to as many"),
+        ({"cache": (1, 1, 2**20, 1), "n_new": 1, "positions": "input"}, UnsupportedError, "too large a table"),
         ({"new": [1, 3, 2, 4]}, ShapeError, r"update has shape \[1, 3, 2, 4\], expected \[1, 2, any, 4\]"),
     ],
 )

@@ -10,6 +10,8 @@ from .definitions import Parts
 from .definitions_recurrent import check_input
 
 _FLOAT, _BOOL = 1, 9
+#: of tables of masks
+_MOST_ELEMENTS = 1 << 24
 _MODES = ("linear", "circular")
 
 
@@ -98,6 +100,8 @@ def _positions(parts: Parts, ids: str, table: list[int | None] | None) -> str:
         x = parts.dims(parts.slot(0)) or []
         time = x[-2 if len(x) == 4 else 1] if len(x) > 2 else None
         if known is not None and time is not None:
+            if n_rows is not None and time > n_rows:
+                parts.node.shape_error(f"its input has {time} timesteps, cos_cache {n_rows} rows")
             known = known.reshape(1, -1) + np.arange(time)
         elif time != 1:
             parts.node.unsupported("its input position_ids is the first position alone, and computed at run time; "
@@ -165,14 +169,22 @@ def tensor_scatter(parts: Parts) -> None:
     n_rows = sizes[axis]
     if n_rows is None or n_new is None:
         node.unsupported(f"the size of axis {axis} of its inputs is open, expected a number")
-    if n_new > n_rows:
-        node.shape_error(f"its input update has {n_new} rows, the cache {n_rows}")
+    if not 0 < n_new <= n_rows:
+        node.shape_error(f"its input update has {n_new} rows, the cache {n_rows}; expected 1 to as many")
     circular = mode == "circular"
     at = _written(parts, positions, n_rows, n_new, circular, sizes[0])
-    table = np.eye(n_rows, dtype=np.float32)
+    n_places = n_rows if circular else n_rows - n_new + 1
+    if not isinstance(at, str) and n_new < n_rows and (at == at[0]).all() and at[0] + n_new <= n_rows:
+        _put(parts, cache, update, axis, int(at[0]), n_new, n_rows)
+        return
+    n_places = n_places if isinstance(at, str) else at.size
+    if n_rows * n_places * n_new > _MOST_ELEMENTS:
+        node.unsupported(f"writes {n_new} of {n_rows} rows at {n_places} places, which takes too large a table")
+    places = np.arange(n_places) if isinstance(at, str) else at
     for row in range(n_new):
-        masks = np.roll(table, row, 1) if circular else np.roll(table, row, 1)[: n_rows - n_new + 1]
-        mask = parts.add("Gather", parts.constant(masks), at, axis=0)
+        masks = np.arange(n_rows) == ((places + row) % n_rows)[:, None]
+        mask = parts.constant(masks.astype(np.float32))
+        mask = parts.add("Gather", mask, at, axis=0) if isinstance(at, str) else mask
         behind = [1] * (rank - axis - 1)
         mask = parts.add("Cast", parts.reshape(mask, -1, *[1] * (axis - 1), n_rows, *behind), to=_BOOL)
         bounds = (parts.constant(np.array([n])) for n in (row, row + 1, axis))
@@ -180,14 +192,28 @@ def tensor_scatter(parts: Parts) -> None:
         cache = parts.add("Where", mask, new, cache, gives=node.outputs[0] if row == n_new - 1 else "")
 
 
-def _written(parts: Parts, positions: str, n_rows: int, n_new: int, circular: bool, batch: int | None) -> str:
-    """Where each item's rows are written from."""
-    known = np.zeros(batch or 1, np.int64) if not positions else parts.model.array(positions)
+def _put(parts: Parts, cache: str, update: str, axis: int, at: int, n_new: int, n_rows: int) -> None:
+    """The update between what lies before and behind it, the same place in each item."""
+
+    def cut(first: int, last: int) -> list[str]:
+        bounds = [parts.constant(np.array([n])) for n in (first, last, axis)]
+        return [parts.add("Slice", cache, *bounds)] if first < last else []
+
+    parts.add("Concat", *cut(0, at), update, *cut(at + n_new, n_rows), axis=axis, gives=parts.node.outputs[0])
+
+
+def _written(
+    parts: Parts, positions: str, n_rows: int, n_new: int, circular: bool, batch: int | None
+) -> str | np.ndarray:
+    """Where each item's rows are written from: what is known, or the value that says it."""
+    known = np.zeros(1, np.int64) if not positions else parts.model.array(positions)
     if known is None:
         check_input(parts, 2, "write_indices", batch)
         n = parts.constant(np.int64(n_rows))
         return parts.add("Mod", positions, n) if circular else positions
     known = known.reshape(-1)
+    if positions and (not known.size or batch not in (None, known.size)):
+        parts.node.shape_error(f"its input write_indices has {known.size} numbers, expected one for each item")
     if circular:
         known = known % n_rows
     elif known.size and not (known.min() >= 0 and known.max() + n_new <= n_rows):
@@ -196,7 +222,7 @@ def _written(parts: Parts, positions: str, n_rows: int, n_new: int, circular: bo
             f"its input write_indices has {wrong}, expected 0 to {n_rows - n_new}: {n_new} rows into a cache of "
             f"{n_rows}"
         )
-    return parts.constant(known)
+    return known
 
 
 __all__ = ["rms_norm", "rotary_embedding", "tensor_scatter"]

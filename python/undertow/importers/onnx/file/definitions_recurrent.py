@@ -17,6 +17,7 @@ from .definitions import Parts
 _RULES = ("linear", "gated", "delta", "gated_delta")
 _ACTIVATIONS = ("none", "silu", "swish")
 _FLOAT, _END = 1, 2**31 - 1
+_MOST_HEADS = 1 << 16
 
 
 def check_input(parts: Parts, i: int, what: str, *expected: int | None) -> None:
@@ -38,8 +39,8 @@ def _list(sizes: list[Any]) -> str:
 def heads(parts: Parts, name: str) -> int:
     """An attribute that says how many heads there are."""
     n = parts.node.attrs.get(name)
-    if not isinstance(n, int) or n < 1:
-        parts.node.format_error(f"attribute {name}={n}, expected 1 or more")
+    if not isinstance(n, int) or not 1 <= n <= _MOST_HEADS:
+        parts.node.format_error(f"attribute {name}={n}, expected 1 to {_MOST_HEADS}")
     return n
 
 

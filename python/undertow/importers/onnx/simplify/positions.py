@@ -24,6 +24,8 @@ from .ports import ID_TYPES, Port
 
 #: positions of a table, and elements of it
 _MOST, _MOST_ELEMENTS = 4096, 1 << 20
+#: times that a node is run for tables
+_MOST_RUNS = 1 << 17
 #: places that a position picks from what is computed
 _MOST_PLACES = 64
 _FLOAT, _BOOL = 1, 9
@@ -239,17 +241,21 @@ class _Position:
         self._emit(first, every, returned, int(step.offset.reshape(-1)[0]))
         hot = _Hot(self, n)
         kept = [node for at, node in enumerate(rest) if not self._picked(node, tables, hot, at)]
-        for name in read:
-            if tables[name].dtype.kind not in "iu" and any(name in node.uses for node in kept):
-                hot.value(name, tables[name])
-            elif any(name in node.uses for node in kept) or name in self.graph.outputs:
+        used = set(self.graph.outputs).union(*(node.uses for node in kept))
+        for name in (name for name in read if name in used):
+            if tables[name].dtype.kind in "iu":
                 raise _Unbounded(next((node for node in kept if name in node.uses), self.own[0]))
+            hot.value(name, tables[name])
         return _in_order([*self.added, *kept], {*self.graph.constants})
 
     def _tables(self, read: list[str], n: int) -> dict[str, np.ndarray]:
+        size = sum(array.size for array in self._values(read, 0).values())
+        if size * n > _MOST_ELEMENTS or len(self.own) * n > _MOST_RUNS:
+            raise UnsupportedError(
+                f"what is made of position {self.port.name!r} takes tables of {size * n} numbers, from {len(self.own)} "
+                f"nodes at {n} positions; at most {_MOST_ELEMENTS} numbers and {_MOST_RUNS} runs of a node are made"
+            )
         rows = [self._values(read, at) for at in range(n)]
-        if sum(array.size for array in rows[0].values()) * n > _MOST_ELEMENTS:
-            raise UnsupportedError(f"what is made of position {self.port.name!r} takes tables of too many elements")
         return {name: np.stack([row[name] for row in rows]) for name in read}
 
     def _values(self, read: list[str], at: int) -> dict[str, np.ndarray]:
@@ -302,9 +308,9 @@ class _Position:
             raise _Unbounded(node)
         whole, new = (tuple(int(n or 0) for n in s or ()) for s in shapes)
         n = int(np.prod(whole, dtype=np.int64))
-        places = np.arange(n).reshape(whole), n + np.arange(np.prod(new, dtype=np.int64)).reshape(new)
-        if n * len(table) > _MOST_ELEMENTS:
+        if (n + int(np.prod(new, dtype=np.int64))) * len(table) > _MOST_ELEMENTS:
             raise UnsupportedError(f"{node.where}: a table of where it writes takes too many elements")
+        places = np.arange(n).reshape(whole), n + np.arange(np.prod(new, dtype=np.int64)).reshape(new)
         maps = np.stack([self.graph.evaluator.run(node, [places[0], row, places[1]])[0] for row in table])
         written, taken = maps >= n, np.where(maps >= n, maps - n, -1)
         source = taken.max(0)
