@@ -240,6 +240,30 @@ def test_random_causal_convolutions(seed, steps, tmp_path) -> None:
                                expected.T if len(y) == T else expected, rtol=0, atol=FLOAT32_PEER)  # fmt: skip
 
 
+@pytest.mark.parametrize(("steps", "past"), [(1, True), ("T", True), ("T", False), (T, False)])
+def test_channels_that_lie_last(steps, past, tmp_path, rng) -> None:
+    """Of ONNX Runtime alone."""
+    kernel, bias, behind = random(rng, C, 1, 3), random(rng, C), 4
+    given = ["x", "w", "b", "past" if past else ""]
+    attrs = {"activation": "silu", "dilation": 2, "channels_last": 1}
+    one = helper.make_node("CausalConvWithState", given, ["y", "present"], domain=RUNTIME, **attrs)
+    inputs = {"x": [1, steps, C], **({"past": [1, behind, C]} if past else {})}
+    outputs = {"y": [1, steps, C], "present": [1, behind, C]}
+    file = model_with([one], inputs, outputs, {"w": kernel, "b": bias}, 21)
+    X = random(rng, T, C)
+    expected = conv_formula(X.T, kernel, bias, "silu", 2).T
+    if steps != 1:
+        zeros = {"past": np.zeros((1, behind, C), np.float32)} if past else {}
+        (y, held) = session_of(file).run(None, {"x": X[None], **zeros})
+        np.testing.assert_allclose(y[0], expected, rtol=0, atol=FLOAT32_PEER)
+        np.testing.assert_array_equal(held[0], X[-behind:])
+    model = undertow.load(save(file, tmp_path))
+    frames = X.reshape(-1, *model.inputs["x"].shape)
+    y = model.stream().run(frames)
+    y = y["y"] if isinstance(y, dict) else y
+    np.testing.assert_allclose(y.reshape(T, C), expected, rtol=0, atol=FLOAT32_PEER)
+
+
 def test_a_step_of_a_causal_convolution_is_a_depthwise_layer(tmp_path, rng) -> None:
     path = save(conv(random(rng, C, 1, 4), random(rng, C), "silu", 1, True), tmp_path)
     assert {"window", "depthwise"} <= {n.op for n in undertow.load(path).graph.nodes}
@@ -253,7 +277,8 @@ def test_what_is_wrong_with_a_causal_convolution_is_named(tmp_path, rng) -> None
         ({"kernel": random(rng, C, 2, 4)}, ShapeError, r"weight has shape \[5, 2, 4\], expected \[any, 1, any\]"),
         ({"ndim": 2}, UnsupportedError, "ndim=2 is not supported; supported: 1"),
         ({"dilation": 0}, FormatError, "dilation=0, expected 1 or more"),
-        ({"channels_last": 1}, UnsupportedError, "channels_last=1 is not supported; supported: 0"),
+        ({"channels_last": 2}, FormatError, "channels_last=2, expected 0 or 1"),
+        ({"channels_last": 1}, ShapeError, r"input has shape \[1, 5, 1\], expected \[any, any, 5\]"),
     ]
     for changed, kind, told in wrong:
         options = {"kernel": kernel, "bias": bias, "kind": "silu", "steps": 1, "past": True, **changed}

@@ -200,12 +200,14 @@ def _zeros(linear: _Linear) -> str:
 def causal_conv(parts: Parts) -> None:
     """activation(Conv(past and x)), a kernel for each channel, and the last frames of what went in.
 
-    x (batch, channels, time), kernel (channels, 1, k), past (batch, channels, k - 1).
+    x (batch, channels, time), kernel (channels, 1, k), past (batch, channels, k - 1); ONNX Runtime's may have channels
+    last in x and past.
     """
     node = parts.node
     extended = {"state_update_capacity": 0, "state_channels_last": -1, "state_window": 0, "state_length": 0}
-    extended |= {"input_channel_offset": 0, "input_channels": 0, "ndim": 1, "channels_last": 0}
-    node.allow("activation", "dilation", *extended)
+    extended |= {"input_channel_offset": 0, "input_channels": 0, "ndim": 1}
+    own = ("dilation", "channels_last", *extended) if node.proto.domain == RUNTIME else ()
+    node.allow("activation", *own)
     attrs = node.attrs
     kind = attrs.get("activation", "none")
     if kind not in _ACTIVATIONS:
@@ -223,22 +225,29 @@ def causal_conv(parts: Parts) -> None:
     channels, _, size = (n or 0 for n in kernel)
     if not size:
         node.shape_error(f"its input weight has shape {_list(list(kernel))}, expected a kernel of 1 or more")
-    check_input(parts, 0, "input", None, channels, None)
+    last = attrs.get("channels_last", 0)
+    if last not in (0, 1):
+        node.format_error(f"attribute channels_last={last}, expected 0 or 1")
+    turned = (0, 2, 1) if last else (0, 1, 2)
+    shapes = (None, channels, None), (None, channels, (size - 1) * dilation)
+    of_x, of_past = (tuple(shape[a] for a in turned) for shape in shapes)
+    check_input(parts, 0, "input", *of_x)
     if parts.slot(2):
         check_input(parts, 2, "bias", channels)
     if parts.slot(3):
-        check_input(parts, 3, "past_state", None, channels, (size - 1) * dilation)
-    _Conv(kind, channels, size, dilation).put(parts)
+        check_input(parts, 3, "past_state", *of_past)
+    _Conv(kind, channels, size, dilation, bool(last)).put(parts)
 
 
 @dataclass
 class _Conv:
-    """A CausalConvWithState, of a kernel of `size` for each channel."""
+    """A CausalConvWithState, of a kernel of `size` for each channel; last: channels are the last axis."""
 
     kind: str
     channels: int
     size: int
     dilation: int
+    last: bool
 
     @property
     def behind(self) -> int:
@@ -249,7 +258,18 @@ class _Conv:
         x, past = parts.slot(0), parts.slot(3)
         y, present = [*parts.node.outputs, ""][:2]
         dims = parts.dims(x)
-        if present and not past and self.behind and (dims is None or dims[2] is None):
+        is_open = dims is None or dims[1 if self.last else 2] is None
+        if self.last:
+            x, past = (parts.add("Transpose", name, perm=[0, 2, 1]) if name else "" for name in (x, past))
+            ends = {name: parts.name("turned") for name in (y, present) if name}
+            self._put(parts, x, past, ends[y], ends.get(present, ""), is_open)
+            for name, result in ends.items():
+                parts.add("Transpose", result, gives=name, perm=[0, 2, 1])
+            return
+        self._put(parts, x, past, y, present, is_open)
+
+    def _put(self, parts: Parts, x: str, past: str, y: str, present: str, is_open: bool) -> None:
+        if present and not past and self.behind and is_open:
             self._walk(parts, x, y, present)
             return
         if past:
