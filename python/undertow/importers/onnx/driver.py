@@ -14,7 +14,7 @@ from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from .file.nodes import OnnxNode
 from .frames import provenance
 from .frames.boundary import aligned
-from .frames.context import Deviations, Iteration, Length, Operand, Shares, Walk
+from .frames.context import Deviations, Iteration, Length, Operand, Pairs, Shares, Walk, Weighed
 from .frames.integers import RANGES
 from .frames.length_constants import Growing
 from .frames.loop_index import by_iteration
@@ -22,7 +22,7 @@ from .frames.movement import move
 from .frames.padded import beside_constants
 from .frames.provenance import Mixed, Tensor
 from .frames.uses import last_uses
-from .handlers import deviations, shares
+from .handlers import deviations, pairs, shares
 from .handlers.row_by_row import by_rows
 from .operators import HANDLERS
 from .retry import Retry, TooLarge
@@ -91,6 +91,12 @@ class Driver(Walk):
                 self.values[name] = result
         self.growing.note(node, operands, results)
 
+    def made_with(self, name: str) -> set[int]:
+        return self.growing.made_with(name)
+
+    def longer(self, name: str, n: int) -> np.ndarray | None:
+        return self.growing.longer(name, n)
+
     def _attending(self, node: OnnxNode, beside: bool = False) -> str:
         """What to add to a refusal of a node of an attention, or of one beside it; "" of others."""
         attention = self.program.attention
@@ -98,8 +104,8 @@ class Driver(Walk):
             for name in node.outputs:
                 if name in table:
                     return (
-                        f"; it {where} attention ({table[name].where}), and that of a timestep to others is not "
-                        "computed in a stream, only in clips of one size"
+                        f"; it {where} attention ({table[name].where}), and that of a timestep to later ones is "
+                        "not computed in a stream, only in clips of one size"
                     )
         return ""
 
@@ -139,6 +145,8 @@ class Driver(Walk):
                 node.unsupported(f"constant input {name!r} of shape {operand.shape} is empty")
         if any(isinstance(o, Shares) for o in operands):
             return shares.apply(self, node, operands)
+        if any(isinstance(o, Pairs | Weighed) for o in operands):
+            return pairs.apply(self, node, operands)
         if any(isinstance(o, Deviations) for o in operands):
             return deviations.apply(self, node, operands)
         if self.means and (from_mean := deviations.differences(self, node, operands)):

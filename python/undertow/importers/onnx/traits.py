@@ -108,7 +108,7 @@ _ROWS = (
     Operator("Neg", "elementwise.negate", rows=EACH, exact=True),
     Operator("BatchNormalization", "elementwise.batch_norm", rows=CHANNELS, spreads="elements.by_channel"),
     Operator("Dropout", "elementwise.dropout", rows=EACH, carries=True, whole=True),
-    Operator("Add", "elementwise.arithmetic", "add", rows=EACH, together=True, exact=True),
+    Operator("Add", "elementwise.arithmetic", "add", rows=EACH, together=True, exact=True, spreads="elements.added"),
     Operator("Sub", "elementwise.arithmetic", "sub", rows=EACH, together=True, exact=True),
     Operator("Mul", "elementwise.arithmetic", "mul", rows=EACH, together=True, exact=True),
     Operator("Div", "elementwise.arithmetic", "div", rows=EACH, together=True),

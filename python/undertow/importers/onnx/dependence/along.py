@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..file.nodes import OnnxNode
@@ -24,7 +26,12 @@ def softmax(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand
     x = reach(operands[0])
     newer = node.opset >= 13
     axis = int(node.attrs.get("axis", -1 if newer else 1)) % len(x.shape)
-    return [x.spread([axis] if newer else range(axis, len(x.shape)))]
+    if x.low is None or not newer:
+        return [x.spread([axis] if newer else range(axis, len(x.shape)))]
+    low = np.broadcast_to(x.low, x.shape)
+    low = low & ~low.all(axis=axis, keepdims=True)  # of a row without others, all count
+    rows = np.bitwise_or.reduce(np.where(low, np.uint64(0), x.bits), axis=axis, keepdims=True)
+    return [replace(Reach.of(x.shape, np.where(low, np.uint64(0), rows)), zero=low)]
 
 
 def one_axis(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:

@@ -3,25 +3,66 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..file.nodes import OnnxNode
+from ..simplify.attention import NO_SCORE
 from .reach import Context, Operand, Reach, broadcast, join, reach, with_settings
 
 
 def each(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     """Element by element, operands broadcast; a second output (of Dropout: which were kept) like the first."""
-    return [broadcast(operands)] * len(node.outputs)
+    joined = broadcast(operands)
+    if node.op in ("Cast", "Dropout") and isinstance(operands[0], Reach):
+        joined = replace(joined, low=operands[0].low, zero=operands[0].zero)
+    return [joined] * len(node.outputs)
+
+
+def added(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
+    """Add: what a mask lowers stays low."""
+    joined = broadcast(operands)
+    lows = [low for operand in operands if (low := _low(operand, joined.shape)) is not None]
+    return [replace(joined, low=np.logical_or.reduce(lows)) if lows else joined]
+
+
+def _low(operand: Operand, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Where an operand is low, broadcast to a shape."""
+    low = operand.low if isinstance(operand, Reach) else None
+    if isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and (operand <= NO_SCORE).any():
+        low = operand <= NO_SCORE
+    return None if low is None else np.broadcast_to(_of_rank(operand, low, shape), shape)
+
+
+def _zero(operand: Operand, shape: tuple[int, ...]) -> np.ndarray | None:
+    zero = operand.zero if isinstance(operand, Reach) else None
+    if isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and (operand == 0).any():
+        zero = operand == 0
+    return None if zero is None else np.broadcast_to(_of_rank(operand, zero, shape), shape)
+
+
+def _of_rank(operand: Operand, table: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return table.reshape((1,) * (len(shape) - table.ndim) + table.shape)
 
 
 def choice(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:
     """Where: by a known condition, of one operand or the other."""
     condition = operands[0]
     joined = broadcast(operands)
+    shape = joined.shape
+    none = np.zeros((1,) * len(shape), bool)
+    tables: list[np.ndarray | None] = []
+    for known in (_low, _zero):
+        there, otherwise = (known(o, shape) for o in operands[1:3])
+        some = there is not None or otherwise is not None
+        there, otherwise = (none if table is None else table for table in (there, otherwise))
+        chosen = np.where(condition, there, otherwise) if isinstance(condition, np.ndarray) else there & otherwise
+        tables.append(np.broadcast_to(chosen, shape) if some and chosen.any() else None)
     if isinstance(condition, np.ndarray):
-        there, otherwise = (reach(o).expand(joined.shape).bits for o in operands[1:3])
-        return [Reach.of(joined.shape, np.where(condition, there, otherwise))]
-    return [joined]
+        there, otherwise = (reach(o).expand(shape).bits for o in operands[1:3])
+        joined = Reach.of(shape, np.where(condition, there, otherwise))
+    return [replace(joined, low=tables[0], zero=tables[1])]
 
 
 def by_channel(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]:

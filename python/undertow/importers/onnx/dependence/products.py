@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ....budget import room
@@ -52,10 +54,25 @@ def product(left: Operand, right: Operand) -> Reach:
         joined = join(shape, [Reach((*b.shape[:-2], shape[-1], shape[-2]), seen).transpose(_swap(len(b.shape)))])
     elif (seen := _seen(right.T if isinstance(right, np.ndarray) else None, a)) is not None:
         joined = join(shape, [Reach((*a.shape[:-2], shape[-2], shape[-1]), seen)])
+    elif (seen := _weighed(left, b)) is not None:
+        joined = join(shape, [a.over([-1]), Reach(shape, seen)])
     else:
         joined = join(shape, [a.over([-1]), b.over([-2])])
     gone = [a for a, drop in ((len(shape) - 2, row), (len(shape) - 1, column)) if drop]
     return joined.reshape([n for a, n in enumerate(shape) if a not in gone])
+
+
+def _weighed(weights: Operand, rows: Reach) -> np.ndarray | None:
+    """Bits of (..., I, J) for `rows` (..., K, J) that are multiplied with weights (..., I, K) of which some are 0."""
+    zero = weights.zero if isinstance(weights, Reach) else None
+    if zero is None or zero.ndim < 2 or rows.bits.shape[-2] == 1:
+        return None
+    lead = np.broadcast_shapes(zero.shape[:-2], rows.bits.shape[:-2])
+    room(prod(lead) * zero.shape[-2] * rows.bits.shape[-1], 16)
+    bits = np.zeros((*lead, zero.shape[-2], rows.bits.shape[-1]), np.uint64)
+    for k in range(zero.shape[-1]):
+        bits |= np.where(zero[..., :, k, None], np.uint64(0), rows.bits[..., k, None, :])
+    return bits
 
 
 def _swap(rank: int) -> list[int]:
@@ -97,6 +114,8 @@ def einsum(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]
             sizes[letter] = max(sizes.get(letter, 1), n)
     shape = [sizes[x] for x in wanted]
     bits = np.zeros((1,) * len(shape), np.uint64)
+    if (seen := _weighed_by_letters(spelled, reaches, wanted)) is not None:
+        return [Reach.of(shape, seen)]
     for name, one in zip(spelled, reaches, strict=True):
         gone = [a for a, x in enumerate(name) if x not in wanted]
         kept = [x for x in name if x in wanted]
@@ -105,6 +124,32 @@ def einsum(_: Context, node: OnnxNode, operands: list[Operand]) -> list[Operand]
         at = {kept[a]: n for a, n in zip(order, mine.transpose(order).shape, strict=True)}
         bits = bits | mine.transpose(order).reshape([at.get(x, 1) for x in wanted])
     return [Reach.of(shape, bits)]
+
+
+def _weighed_by_letters(spelled: list[list[str]], reaches: list[Reach], wanted: list[str]) -> np.ndarray | None:
+    """The bits of an Einsum of weights of which some are 0, and rows; None of another one."""
+    if len(spelled) != 2:
+        return None
+    at = 0 if reaches[0].zero is not None else 1
+    (mine, other), (weights, rows) = (spelled[at], spelled[1 - at]), (reaches[at], reaches[1 - at])
+    met = [x for x in mine if x in other and x not in wanted]
+    if weights.zero is None or len(met) != 1 or any(x not in [*wanted, *met] for x in [*mine, *other]):
+        return None
+    letters = [*wanted, *met]
+
+    def lying(table: np.ndarray, name: list[str]) -> np.ndarray:
+        order = sorted(range(len(name)), key=lambda a: letters.index(name[a]))
+        sizes = dict(zip([name[a] for a in order], table.transpose(order).shape, strict=True))
+        return table.transpose(order).reshape([sizes.get(x, 1) for x in letters])
+
+    zero, bits = lying(weights.zero, mine), lying(rows.bits, other)
+    lead = np.broadcast_shapes(zero.shape[:-1], bits.shape[:-1])
+    room(prod(lead), 16)
+    seen = lying(weights.bits, mine)
+    seen = np.bitwise_or.reduce(np.broadcast_to(seen, (*lead, seen.shape[-1])), axis=-1)
+    for k in range(zero.shape[-1]):
+        seen = seen | np.where(zero[..., k], np.uint64(0), bits[..., k if bits.shape[-1] > 1 else 0])
+    return seen
 
 
 def _spelled(term: str, rank: int) -> list[str]:

@@ -32,6 +32,9 @@ class Reach:
 
     bits: uint64, of the tensor's rank, and of size 1 along every axis where all elements depend on the same.
 
+    low, zero: bool, like the bits: where an element is known to be so low that a softmax leaves nothing of it, and
+    where it is known to be 0; None where nothing is known.
+
     >>> cells = np.uint64([1, 2, 4]).reshape(3, 1)
     >>> Reach((3, 5), cells).over([0]).bits.tolist()
     [[7]]
@@ -39,6 +42,8 @@ class Reach:
 
     shape: tuple[int, ...]
     bits: np.ndarray
+    low: np.ndarray | None = None
+    zero: np.ndarray | None = None
 
     @classmethod
     def of(cls, shape: Sequence[int], bits: np.ndarray) -> Reach:

@@ -17,6 +17,7 @@ from ..file.nodes import Body, OnnxNode
 from ..simplify.fold import Evaluator
 from ..simplify.program import Program
 from ..traits import EACH, OPERATORS, traits
+from .elements import each
 from .numbers import Numbers
 from .reach import Context, Operand, Reach, Rule, Unclear
 from .sizes import summary
@@ -36,6 +37,8 @@ def _rule(spreads: str) -> Rule:
 RULES: dict[str, Rule] = {
     op.name: _rule(op.spreads or "elements.each") for op in OPERATORS.values() if op.spreads or op.rows == EACH
 }
+#: the same of what no frame goes through but where a handler leaves it out
+_GUARDS: dict[str, Rule] = {"IsNaN": each}
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ class _Run(Context):
         if len(known) == len(operands) and traits(node.op).pure:
             results: Sequence[Operand] = self.evaluate(node, known)
             self._note_numbers(node, known, results)
-        elif node.op in RULES:
-            results = RULES[node.op](self, node, operands)
+        elif rule := RULES.get(node.op) or _GUARDS.get(node.op):
+            results = rule(self, node, operands)
             self.numbers.look_along(node, operands)
             if not self.depth:
                 self._note_met(node, operands)

@@ -75,7 +75,33 @@ class Deviations:
     squared: bool = False
 
 
-Operand = np.ndarray | Tensor | Length | Iteration | Shares | Deviations | None
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Stands for products of every timestep's query (..., T, d) with every timestep's key (..., T, d), of `shape`
+    (..., T, T), and for what `steps` make of them: nodes with their operands. node: that multiplies."""
+
+    node: OnnxNode
+    query: Tensor
+    keys: Tensor
+    shape: tuple[int, ...]
+    steps: tuple[tuple[OnnxNode, tuple[Any, ...]], ...] = ()
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """Stands for weights of `shape` (..., T, T): `shares` (..., 1, lags) are the elements of those of a frame, for the
+    frames that are `lags` before it; `layout` is theirs. asked: stands for whether they are NaN."""
+
+    shape: tuple[int, ...]
+    layout: Layout
+    shares: np.ndarray
+    lags: np.ndarray
+    asked: bool = False
+    dtype: str = "float32"
+
+
+Operand = np.ndarray | Tensor | Length | Iteration | Shares | Deviations | Pairs | Weighed | None
 Handler = Callable[["Walk", OnnxNode, list[Any]], list[Any]]
 
 
@@ -227,6 +253,14 @@ class Walk(ABC):
     @abstractmethod
     def walk_node(self, node: OnnxNode) -> None:
         """Walk one node: of the model, or of a graph inside of one."""
+
+    @abstractmethod
+    def made_with(self, name: str) -> set[int]:
+        """The numbers that a constant which grows with the length is made with, and the sizes of its tables."""
+
+    @abstractmethod
+    def longer(self, name: str, n: int) -> np.ndarray | None:
+        """What a constant is with n timesteps more, n below 0 with fewer; None where its nodes do not tell."""
 
     @abstractmethod
     def apply(self, node: OnnxNode, operands: list[Operand]) -> list[Any]:

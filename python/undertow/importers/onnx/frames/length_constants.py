@@ -23,11 +23,13 @@ from ..file.nodes import OnnxNode
 from ..retry import Retry
 from ..traits import MOVEMENT, traits
 from . import provenance
-from .context import Walk
+from .context import Pairs, Walk, Weighed
 from .moves import data_slots
 from .provenance import Tensor
 from .superframes import rate_of
 
+#: numbers from there on mean "to the end"; an array of more numbers than that is a table
+_NO_END, _TABLE = 2**20, 64
 _NUMBERS = ("float32", "int32", "int64")
 
 
@@ -65,7 +67,7 @@ class Growing:
             self._numbers.pop(name, None)
         if not self.walk.builder.sequence or self.walk.reading.fixed_time or not results:
             return
-        if node.op == "Shape" and isinstance(operands[0], Tensor):
+        if node.op == "Shape" and isinstance(operands[0], Tensor | Pairs | Weighed):
             coefficients = self._of_shape(node, operands[0])
         elif all(o is None or isinstance(o, np.ndarray) for o in operands):
             given = [self.coefficients.get(name) for name in node.inputs]
@@ -76,7 +78,10 @@ class Growing:
         if coefficients is not None and coefficients.any():
             self.coefficients[node.outputs[0]] = coefficients
 
-    def _of_shape(self, node: OnnxNode, x: Tensor) -> np.ndarray | None:
+    def _of_shape(self, node: OnnxNode, x: Tensor | Pairs | Weighed) -> np.ndarray | None:
+        if not isinstance(x, Tensor):
+            of_pairs = np.array([*[0] * (len(x.shape) - 2), 1, 1], np.int64)
+            return of_pairs[node.attrs.get("start", 0) : node.attrs.get("end", None)]
         steps = x.steps
         axes = [a for a in range(steps.ndim) if x.codes.size and (steps != steps.take([0], a)).any()]
         if len(axes) != 1:
@@ -123,6 +128,28 @@ class Growing:
                 self.recipes[name] = Recipe(node, known, given, result, slot)
             known = [self._numbers.get(input_name, o) for input_name, o in zip(node.inputs, operands, strict=True)]
             self._numbers[name] = Recipe(node, known, given, result, slot)
+
+    def longer(self, name: str, n: int) -> np.ndarray | None:
+        """What a constant is with n frames more, n below 0 with fewer; None where its nodes do not tell."""
+        return self._with_more(self._numbers[name], n, {}) if name in self._numbers else None
+
+    def made_with(self, name: str) -> set[int]:
+        """The numbers that a constant is made with, and the sizes of its tables."""
+        numbers: set[int] = set()
+        left, seen = [self._numbers.get(name)], set()
+        while left:
+            recipe = left.pop()
+            if recipe is None or recipe in seen:
+                continue
+            seen.add(recipe)
+            for operand, coefficients in zip(recipe.operands, recipe.coefficients, strict=True):
+                if isinstance(operand, Recipe):
+                    left.append(operand)
+                elif isinstance(operand, np.ndarray) and coefficients is None and operand.dtype.kind in "if":
+                    whole = np.abs(operand[np.abs(operand) < _NO_END]) if operand.size <= _TABLE else np.zeros(0)
+                    numbers |= {int(np.ceil(n)) for n in whole.ravel().tolist()}
+                    numbers |= set(operand.shape) if operand.size > _TABLE else set()
+        return numbers
 
     # -- as numbers -----------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from ..frames.context import Walk
 from ..frames.integers import check_final
 from ..frames.provenance import Layout, Tensor
 from .elementwise import affine, combine, take_apart
+from .pairs import are_pairs, einsum_pairs, product
 
 
 def dense(walk: Walk, node: OnnxNode, x: Any, W: np.ndarray, b: np.ndarray | None = None) -> Tensor:
@@ -117,6 +118,8 @@ def _without_vectors(result: Tensor, vector: tuple[bool, bool]) -> Tensor:
 
 def matrix_product(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     node.allow()
+    if are_pairs(walk, *operands[:2]):
+        return [product(node, *operands[:2])]
     return [matmul(walk, node, *operands[:2])]
 
 
@@ -172,6 +175,8 @@ def einsum(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any]:
     terms = left.split(",")
     if len(terms) != len(operands) or len(terms) > 2:
         node.unsupported(f"attribute equation={equation!r} for {len(operands)} operands; supported: one or two")
+    if len(operands) == 2 and (scores := einsum_pairs(walk, node, *operands)) is not None:
+        return [scores]
     for term, operand in zip(terms, operands, strict=True):
         if "." in term or len(set(term)) != len(term) or len(term) != len(operand.shape):
             node.unsupported(f"attribute equation={equation!r}: {term!r} is not one letter for each axis")

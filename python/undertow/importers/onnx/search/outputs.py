@@ -7,7 +7,7 @@ import numpy as np
 
 from ....errors import UnsupportedError
 from ..frames import provenance
-from ..frames.context import Deviations, Place, Shares, Walk
+from ..frames.context import Deviations, Pairs, Place, Shares, Walk, Weighed
 from ..frames.provenance import Layout, Mixed, Tensor
 from ..frames.superframes import rate_of, rows
 from ..simplify.program import ID_TYPES, NUMBER_TYPES
@@ -28,6 +28,13 @@ def output(walk: Walk, name: str) -> Place:
         raise UnsupportedError(f"output {name!r} is a softmax over time, which is known with the last timestep only")
     if isinstance(operand, Deviations):
         raise UnsupportedError(f"output {name!r} takes the mean over time, which is known with the last timestep only")
+    if isinstance(operand, Pairs):
+        why = f"output {name!r} is computed of it, and has as many numbers as there are different timesteps"
+        raise UnsupportedError(f"{operand.node.where}: multiplies every timestep with every timestep; {why}")
+    if isinstance(operand, Weighed):
+        raise UnsupportedError(
+            f"output {name!r} has weights of every timestep for every timestep, as many as there are"
+        )
     if not isinstance(operand, Tensor):
         raise UnsupportedError(f"output {name!r} is not computed by the model")
     if operand.dtype == "int32":

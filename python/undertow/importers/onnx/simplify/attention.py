@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from ..file.nodes import OnnxNode
 from ..traits import MOVEMENT, traits
 
+#: at most that high are numbers that masks put in place of scores, or add: a softmax leaves no weight of them
+NO_SCORE = -1e6
 #: nodes in a row between the products and the softmax of an attention, and around these
 _MOST = 16
 
@@ -69,4 +71,4 @@ def attention_in(nodes: list[OnnxNode], constants: Mapping[str, object]) -> Atte
     return attention
 
 
-__all__ = ["Attention", "attention_in"]
+__all__ = ["NO_SCORE", "Attention", "attention_in"]
