@@ -81,7 +81,7 @@ cdef class Pool:
     cdef Crew* _crew
     cdef int _busy, _n_in, _n_out
     cdef size_t _state_bytes
-    cdef Py_ssize_t _latency
+    cdef Py_ssize_t _latency, _bound, _most
     cdef char* _states      # a block for each place, and a spare one
     cdef char* _before      # for each place its block as it was before what is proposed
     cdef uint8_t* _pending  # whether something is
@@ -118,6 +118,7 @@ cdef class Pool:
         self._n_out = info.n_outputs
         self._state_bytes = info.state_bytes
         self._latency = info.latency
+        self._bound, self._most = bound_of(model.states)
         self._multiply_adds = info.multiply_adds
         if (capacity + 1) * info.state_bytes >= 1 << 62:
             raise MemoryError

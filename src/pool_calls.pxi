@@ -46,6 +46,17 @@ cdef object new_ids(Pool pool, Py_ssize_t n):
     return ids
 
 
+cdef int check_rooms(Pool pool, Py_ssize_t n, Py_ssize_t T) except -1:
+    """Refuse T frames more of the n streams in _blocks where one of them has no room for so many."""
+    cdef Py_ssize_t k
+    cdef float seen
+    for k in range(n):
+        seen = ut_state_field(pool._m, pool._blocks[k], pool._bound)[0]
+        if not seen + T <= pool._most:
+            _inputs.refuse_full(pool._most, int(seen) if seen == seen else pool._most, T, f"stream {k} of the call")
+    return 0
+
+
 cdef object advance(Pool pool, object ids, object X, object out, int lead, bint proposal):
     """One timestep of streams (lead 1), which may be undone, or several (lead 2)."""
     cdef Py_ssize_t n, T = 1, k
@@ -81,8 +92,10 @@ cdef object advance(Pool pool, object ids, object X, object out, int lead, bint 
                         refuse_overlap(pool._names_in[i], pool._names_out[j])
         if out is not None and overlapping(pool._y, pool._slots_out, pool._n_out, n * T, &i, &j):
             refuse_shared(pool._names_out, j, i)
-        pool._busy = WORKING
         pool._find_blocks(n)
+        if pool._most:
+            check_rooms(pool, n, T)
+        pool._busy = WORKING
         if proposal:
             with nogil:
                 for k in range(n):

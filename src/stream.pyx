@@ -27,6 +27,7 @@ from capi cimport *
 
 from . import _inputs
 from .errors import InternalError, PoolError, ShapeError, StateError
+from .ir.most import bound_of
 
 cnp.import_array()
 
@@ -56,18 +57,6 @@ cdef enum:  # what _busy says beside 0
 include "checks.pxi"
 include "stream_calls.pxi"
 include "stream_states.pxi"
-
-
-cdef int propose_frame(Stream stream) except -1:
-    """One timestep from _x to _y that may be undone; the caller has entered."""
-    stream._busy = WORKING
-    with nogil:
-        if stream._helpers:
-            stream._prepare(1)
-        ut_propose(<ut_stream*> stream._stream, stream._x, stream._y)
-    stream.position += 1
-    stream._busy = PROPOSED
-    return 0
 
 
 cdef class Stream:
@@ -112,6 +101,7 @@ cdef class Stream:
         self._n_in = info.n_inputs
         self._n_out = info.n_outputs
         self._latency = info.latency
+        self._bound, self._most = bound_of(model.states)
         cdef size_t n_bytes = ut_stream_bytes(m, block) if block else info.stream_bytes
         self._block = block
         self._memory = aligned_memory(64, n_bytes)
@@ -264,6 +254,8 @@ cdef class Stream:
         with cython.critical_section(self):
             if self._busy:  # converting x may have let another thread in
                 self._enter()
+            if self._most:
+                check_room(self, 1)
             if self._release:
                 self._busy = WORKING
                 with nogil:
@@ -381,6 +373,8 @@ cdef class Stream:
         cdef int i
         if flush:
             x = NULL
+        elif self._most:
+            check_room(self, n)
         self._busy = WORKING
         slices.begin(self._multiply_adds, self._whole_block)
         try:

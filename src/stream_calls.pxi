@@ -1,6 +1,29 @@
 # SPDX-License-Identifier: MIT
 # Calls of a stream by names, of several inputs or outputs, and the end of a sequence. A part of stream.pyx.
 
+cdef int check_room(Stream stream, Py_ssize_t n) except -1:
+    """Refuse n frames more of a model of which a sequence has at most so many."""
+    cdef float seen
+    ut_stream_get(<ut_stream*> stream._stream, stream._bound, &seen)
+    if not seen + n <= stream._most:
+        _inputs.refuse_full(stream._most, int(seen) if seen == seen else stream._most, n)
+    return 0
+
+
+cdef int propose_frame(Stream stream) except -1:
+    """One timestep from _x to _y that may be undone; the caller has entered."""
+    if stream._most:
+        check_room(stream, 1)
+    stream._busy = WORKING
+    with nogil:
+        if stream._helpers:
+            stream._prepare(1)
+        ut_propose(<ut_stream*> stream._stream, stream._x, stream._y)
+    stream.position += 1
+    stream._busy = PROPOSED
+    return 0
+
+
 cdef object many_frames(Stream stream, object x, object out, int lead, bint proposal=False):
     cdef Py_ssize_t n = 1
     cdef int i, j

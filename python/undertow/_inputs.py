@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ._text import listed, shown
-from .errors import ShapeError
+from .errors import ShapeError, StateError
 from .ir.graph import Value
 
 
@@ -190,6 +190,15 @@ def refuse_lengths(names: Sequence[str], lengths: Sequence[int]) -> NoReturn:
     raise ShapeError(
         "inputs differ in their number of frames: "
         + ", ".join(f"{shown(n)} {t}" for n, t in zip(names, lengths, strict=False))
+    )
+
+
+def refuse_full(most: int, seen: int, n: int, which: str = "the stream") -> NoReturn:
+    """Say that a sequence would have more frames than its model was loaded for."""
+    had = f"{which} has had {seen} frames, and {n} more are" if seen else f"{n} frames are"
+    raise StateError(
+        f"{had} beyond the {most} that a sequence has at most, as max_frames= of the load says; reset it, or load the "
+        "model with more"
     )
 
 

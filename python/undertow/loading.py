@@ -21,6 +21,7 @@ from ._text import MAX_LINE, escaped, shown
 from .budget import MEMORY, Held, TooMuch, too_much
 from .errors import Error, FormatError, ModelWarning, UnsupportedError
 from .ir.graph import Graph
+from .ir.most import checked_bound
 from .model import Model
 from .passes.precisions import Precisions, warn_of_lost, with_weights
 from .passes.sparsify import with_blocks
@@ -102,6 +103,7 @@ def load(
     states: Mapping[str, str] | None = None,
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
+    max_frames: int | None = None,
     keras_version: str | None = None,
     assume_unmasked: bool | None = None,
     submodel: int | None = None,
@@ -155,6 +157,8 @@ def load(
         starts: (.onnx, .tflite) state input -> array of its shape: what a sequence starts with, zeros where not given.
         time_axis: (.onnx, .tflite) the axis of time of every input that has one; or input name -> axis, None for an
             input without. Where nothing in the file tells.
+        max_frames: (.onnx, .tflite) how many frames a sequence has at most, where each looks back at all before it, as
+            in causal attention: a stream remembers so many, and one more is a StateError.
         keras_version: (.keras, .h5) the version that wrote a file which does not say it, such as "2" or "3.4".
         assume_unmasked: (.keras, .h5) promise that masks never hide a timestep of your input.
         submodel: (.nam) which capture of a container to take, from 0; the last one unless given.
@@ -191,6 +195,7 @@ def load(
     path = _path_of(path)
     given = {
         "fixed": fixed, "shapes": shapes, "states": states, "starts": starts, "time_axis": time_axis,
+        "max_frames": checked_bound("load", max_frames),
         "keras_version": keras_version, "assume_unmasked": assume_unmasked, "submodel": submodel, "name": name,
         "assume_as_wired": assume_as_wired,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import _batches, _core, _files, _proof, tow
-from ._inputs import by_name, coerce, refuse_ids, refuse_lengths
+from ._inputs import by_name, coerce, refuse_full, refuse_ids, refuse_lengths
 from ._text import quoted
 from .compile import compile_graph
 from .errors import FormatError, ISAError, LimitError, ShapeError, UnsupportedError
@@ -22,6 +22,7 @@ from .graph import Graph as Handwritten
 from .inspect import describe, notebook
 from .ir import superframes
 from .ir.graph import Graph, State, Value
+from .ir.most import bound_of
 from .ir.ops import OPS
 from .ir.origin import Origin
 from .passes.handwritten import finish
@@ -478,6 +479,8 @@ class Model:
             xs.append(x)
         if any(len(x) != len(xs[0]) for x in xs):
             refuse_lengths(names, [len(x) for x in xs])
+        if self.max_frames and len(xs[0]) > self.max_frames:
+            refuse_full(self.max_frames, 0, len(xs[0]))
         return xs, of_timesteps
 
     def _run_as_stream(
@@ -494,6 +497,15 @@ class Model:
 
     def _by_name(self, ys: list[np.ndarray]) -> Any:
         return ys[0] if len(ys) == 1 else dict(zip(self.outputs, ys, strict=True))
+
+    @property
+    def max_frames(self) -> int | None:
+        """Frames that a sequence has at most, as `load(max_frames=)` has said; None where there is no bound.
+
+        >>> print(model.max_frames)
+        None
+        """
+        return bound_of(self.states)[1] or None
 
     @cached_property
     def proof_frames(self) -> int:

@@ -54,7 +54,7 @@ cdef class Stream:
     cdef Py_ssize_t _block
     cdef size_t _least
     cdef object _names_in, _names_out, _settled
-    cdef Py_ssize_t _latency
+    cdef Py_ssize_t _latency, _bound, _most
     cdef readonly long long position
     """Frames that the stream has taken since it was made, reset, restored or settled.
 

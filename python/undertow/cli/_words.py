@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 _DICT = r"\{(?:[^{}'\"]|'[^']*'|\"[^\"]*\")*\}"
 _OPTION = re.compile(
-    r"\b(fixed|shapes|states|starts|time_axis|keras_version|assume_unmasked|assume_as_wired|submodel|weights|judge)="
-    rf"({_DICT}|'[^']*'|-?\d+|True|False|(?=[\s;,.)]|$))"
+    r"\b(fixed|shapes|states|starts|time_axis|max_frames|keras_version|assume_unmasked|assume_as_wired|submodel|"
+    rf"weights|judge)=({_DICT}|'[^']*'|-?\d+|True|False|N\b|(?=[\s;,.)]|$))"
 )
 #: load(..., fixed={...}) as a whole
 _CALL = re.compile(rf"(?:undertow\.)?load\((?:\.\.\.|path), ({_OPTION.pattern}(?:, {_OPTION.pattern})*)\)")
@@ -30,6 +30,8 @@ def in_shell(text: str) -> str:
     'give its size with --shape memory=1,N,?'
     >>> in_shell("say it with states={input: output}")
     'say it with --states input=output'
+    >>> in_shell("load with max_frames=N, with your number for N")
+    'load with --option max_frames=N, with your number for N'
     """
     for words, others in _PHRASES:
         text = text.replace(words, others)

@@ -20,6 +20,7 @@ import numpy as np
 from ..._text import cause, shown
 from ...errors import Error, FormatError, ShapeError, UnsupportedError
 from ...ir.graph import Graph
+from ...ir.most import bound_of
 from ...ir.ops import OPS
 from ...ir.ops.cells import Cell
 from ...weights.in_memory import as_path
@@ -58,6 +59,7 @@ class _Said:
     starts: dict[str, Any]
     time_axis: int | Mapping[str, int | None] | None
     caller: Caller
+    max_frames: int | None = None
 
 
 def load(
@@ -69,6 +71,7 @@ def load(
     states: Mapping[str, str] | None = None,
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
+    max_frames: int | None = None,
 ) -> Graph:
     """Read an .onnx file as a Graph of frames.
 
@@ -100,6 +103,7 @@ def load(
 
         time_axis: the axis of time of every input that has one; or input name -> axis, None for an input without.
             Where it is not told by what walks it.
+        max_frames: frames of a sequence, at most, where the model remembers all of them.
 
     Warns:
         ModelWarning: the file holds a recurrence that an exporter cut off behind its first step, that starts anew in
@@ -115,7 +119,14 @@ def load(
     model = read_model(path)
     try:
         graph = import_model(
-            model, caller, fixed=fixed, shapes=shapes, states=states, starts=starts, time_axis=time_axis
+            model,
+            caller,
+            fixed=fixed,
+            shapes=shapes,
+            states=states,
+            starts=starts,
+            time_axis=time_axis,
+            max_frames=max_frames,
         )
     except Error as error:
         error.args = (f"{shown(as_path(path).name)}: {error}",)
@@ -134,9 +145,10 @@ def import_model(
     states: Mapping[str, str] | None = None,
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
+    max_frames: int | None = None,
 ) -> Graph:
     """A checked `onnx.ModelProto`, of whatever file, as a Graph of frames; arguments and errors are those of `load`."""
-    said = _Said(states, dict(starts or {}), time_axis, caller or Caller())
+    said = _Said(states, dict(starts or {}), time_axis, caller or Caller(), max_frames)
     try:
         rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
         held, carried = node_types(model), carried_on(model)
@@ -147,6 +159,8 @@ def import_model(
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         # The checker lets odd things pass, and a damaged file must not end in an error that means something else.
         raise FormatError(f"damaged, or malformed: {error}") from cause(error)
+    if max_frames is not None and bound_of(graph.states)[0] < 0:
+        raise UnsupportedError(f"max_frames={max_frames}: nothing in the file grows with the frames of a sequence")
     graph.origin.contents = held
     graph.sample_rate = rate
     if widened:
@@ -495,6 +509,7 @@ def _import(program: Program, said: _Said, keep_states: bool = False) -> Importe
     for one in (program, program.rolled):
         if one is not None:
             one.starts, one.time_axis, one.caller = said.starts, said.time_axis, said.caller
+            one.max_frames = said.max_frames
     refused: Error | Refusal | None = None
     if program.rolled is not None:
         try:

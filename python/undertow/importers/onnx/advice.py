@@ -25,7 +25,8 @@ class Advice:
     before, after: words around the options, "with" and punctuation apart. shapes: as for `load`, but a size that is a
     name stands for a number of the user's; sizes: those that it is tried with, and told where they are others than
     `SIZES`. work: of those that are others, where twice as much works too, so that none is the only one. fixed: input
-    -> shape of the array that the user is to give. walks: how many a try may take.
+    -> shape of the array that the user is to give. max_frames: a name for the user's number. walks: how many a try may
+    take.
     """
 
     before: str
@@ -34,6 +35,7 @@ class Advice:
     states: Mapping[str, str] | None = None
     time_axis: Mapping[str, int | None] | None = None
     fixed: Mapping[str, tuple[int, ...]] | None = None
+    max_frames: str | None = None
     sizes: tuple[int, ...] = SIZES
     walks: int = 40
     work: tuple[int, ...] = ()
@@ -42,12 +44,12 @@ class Advice:
     def names(self) -> list[str]:
         """What stands for numbers of the user's."""
         sizes = (n for shape in (self.shapes or {}).values() for n in shape)
-        return list(dict.fromkeys(n for n in sizes if isinstance(n, str)))
+        return list(dict.fromkeys(n for n in (*sizes, self.max_frames) if isinstance(n, str)))
 
     @property
     def given(self) -> tuple[Any, ...]:
         """The options alone."""
-        return self.shapes, self.states, self.time_axis, self.fixed
+        return self.shapes, self.states, self.time_axis, self.fixed, self.max_frames
 
     def options(self, size: int | None = None) -> dict[str, Any]:
         """Arguments of `load`, with a number in place of every name; without one names stay."""
@@ -61,6 +63,8 @@ class Advice:
             given["time_axis"] = dict(self.time_axis)
         if self.fixed is not None:
             given["fixed"] = {name: np.zeros(shape, np.float32) for name, shape in self.fixed.items()}
+        if self.max_frames is not None:
+            given["max_frames"] = self.max_frames if size is None else size
         return given
 
     def told(self, size: int) -> str:
@@ -69,6 +73,7 @@ class Advice:
         line += [f"states={self.states}"] if self.states is not None else []
         line += [f"time_axis={self.time_axis}"] if self.time_axis is not None else []
         line += [f"fixed={{{', '.join(f'{name!r}: array' for name in self.fixed)}}}"] if self.fixed is not None else []
+        line += [f"max_frames={self.max_frames if self._any(size) else size}"] if self.max_frames else []
         return f"{self.before} with {', '.join(line)}{self.after}{self.told_names(size)}" if line else ""
 
     def told_shapes(self, size: int) -> str:

@@ -52,6 +52,7 @@ def load(
     states: Mapping[str, str] | None = None,
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
+    max_frames: int | None = None,
 ) -> Graph:
     """Read a .tflite file as a Graph of frames.
 
@@ -61,7 +62,7 @@ def load(
 
     Args:
         path: the file.
-        fixed, shapes, states, starts, time_axis: as of .onnx files; see `undertow.load`.
+        fixed, shapes, states, starts, time_axis, max_frames: as of .onnx files; see `undertow.load`.
 
     Warns:
         ModelWarning: as of .onnx files.
@@ -78,7 +79,7 @@ def load(
     onnx = require_onnx("tflite")
     path = as_path(path)
     file = read(path)
-    said: dict[str, Any] = {"fixed": fixed, "shapes": shapes, "time_axis": time_axis}
+    said: dict[str, Any] = {"fixed": fixed, "shapes": shapes, "time_axis": time_axis, "max_frames": max_frames}
     program: Program | None = None
     try:
         model, program = translated(onnx, file)

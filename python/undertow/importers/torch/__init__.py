@@ -34,6 +34,7 @@ def from_torch(
     isa: str | None = None,
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
+    max_frames: int | None = None,
 ) -> Model:
     """A model of a PyTorch module: its forward, in evaluation mode. The module itself stays as it is.
 
@@ -61,6 +62,7 @@ def from_torch(
             (h_n, c_n) are left out: read `stream.state`. States that are not given are found as there; a tuple, list
             or dict of several tensors that a step takes, behind its first argument, and returns in one structure and
             with equal shapes, is states too.
+        max_frames: as in `undertow.load` of an .onnx file.
 
     Raises:
         ImportError: torch or onnx is not installed.
@@ -69,10 +71,13 @@ def from_torch(
             torch's newer exporter, which needs onnxscript; where that is missing, the message says so.
         ShapeError: shapes that do not fit together.
     """
+    from ...ir.most import checked_bound
     from ...model import Model
     from .graph import graph_of
 
-    return Model.from_graph(graph_of(module, example, time_axis=time_axis, fixed=fixed, states=states), isa)
+    most = checked_bound("from_torch", max_frames)
+    graph = graph_of(module, example, time_axis=time_axis, fixed=fixed, states=states, max_frames=most)
+    return Model.from_graph(graph, isa)
 
 
 __all__ = ["from_torch"]

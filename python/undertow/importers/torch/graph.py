@@ -34,6 +34,7 @@ def graph_of(
     time_axis: int | str | Mapping[str, int | None] | None = "auto",
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
+    max_frames: int | None = None,
 ) -> Graph:
     """As `from_torch`, but the graph that it is made from."""
     try:
@@ -47,13 +48,15 @@ def graph_of(
     caller = ModuleCaller()
     with Outside(torch, given.module) as outside:
         try:
-            return _graph_of(torch, given, outside, time_axis, fixed, states, caller)
+            return _graph_of(torch, given, outside, time_axis, fixed, states, caller, max_frames)
         except Error as error:
             if isinstance(error, ShapeError):
                 caller.doubt_axis()
             if time_axis == "auto":
                 caller.doubt_time()
-            tried = caller.tried(lambda axes: _graph_of(torch, given, outside, axes, fixed, states, ModuleCaller()))
+            tried = caller.tried(
+                lambda axes: _graph_of(torch, given, outside, axes, fixed, states, ModuleCaller(), max_frames)
+            )
             error.args = ("; ".join([str(error), *tried]),)
             raise
 
@@ -61,6 +64,7 @@ def graph_of(
 def _graph_of(
     torch: Any, given: Given, outside: Outside, time_axis: int | str | Mapping[str, int | None] | None,
     fixed: Mapping[str, Any] | None, states: Mapping[str, str] | None, caller: ModuleCaller,
+    max_frames: int | None,
 ) -> Graph:  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about torch
@@ -110,7 +114,9 @@ def _graph_of(
             said = {**(states or {}), **more} if more else states
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                graph = onnx.load(path, caller, fixed=fixed, states=said, starts=starts, time_axis=told_axes)
+                graph = onnx.load(
+                    path, caller, fixed=fixed, states=said, starts=starts, time_axis=told_axes, max_frames=max_frames
+                )
             warned[id(graph)] = caught
             return graph
 

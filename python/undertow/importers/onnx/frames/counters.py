@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....ir.most import counting
 from . import emit
 from .builder import Builder
 
@@ -21,6 +22,7 @@ class Counters:
         #: its registers
         self.states: set[str] = set()
         self._count: tuple[np.ndarray, np.ndarray] | None = None
+        self._bounded: tuple[np.ndarray, np.ndarray] | None = None
         self._remainders: dict[tuple[int, int], np.ndarray] = {}
 
     def counted(self, slopes: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
@@ -48,6 +50,18 @@ class Counters:
             _write(builder, state, emit.elementwise(builder, "add", [more, emit.affine(builder, full, -by, 0)]))
             self._remainders[by, start] = number
         return self._remainders[by, start]
+
+    def bounded(self, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """The element that holds the number of this frame, from 0, and one that is 0: NaN behind `most` frames."""
+        if self._bounded is None:
+            builder = self.builder
+            self.states.add(counting(most))
+            number = _read(builder, counting(most))
+            more = emit.affine(builder, number, 1.0, 1.0)
+            _write(builder, counting(most), more)
+            root = emit.activation(builder, emit.affine(builder, more, -1.0, float(most)), "sqrt")
+            self._bounded = number, emit.elementwise(builder, "sub", [root, root])
+        return self._bounded
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """The number of this frame, from 0, divided by _PART, and the remainder."""

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from ..advice import Advice
 from ..file import limits
 from ..file.nodes import OnnxNode
 from ..frames import emit
 from ..frames.context import Pairs, Walk, Weighed
 from ..frames.provenance import Layout, Mixed, Tensor
+from ..retry import Retry
 from ..simplify.attention import NO_SCORE
 from ..traits import traits
 from .cumulative import along_time, rows_of_frames
@@ -242,6 +244,8 @@ class _Weights:
 
     def __init__(self, walk: Walk, node: OnnxNode, scores: Pairs) -> None:
         self.walk, self.node, self.scores = walk, node, scores
+        #: whether all earlier timesteps are weighed
+        self.endless = False
 
     def weighed(self) -> Weighed:
         walk, node, scores = self.walk, self.node, self.scores
@@ -267,6 +271,13 @@ class _Weights:
     def _begun(self, elements: np.ndarray, lags: np.ndarray) -> np.ndarray:
         """Scores of which those of frames that the sequence does not have get no weight."""
         builder = self.walk.builder
+        if self.endless:
+            number, nothing = self.walk.counters.bounded(self.walk.program.max_frames or 1)
+            distances = builder.constant(lags.astype(np.float32))
+            there = emit.elementwise(builder, "greater_equal", [np.broadcast_to(number, lags.shape), distances])
+            bias = emit.affine(builder, there, _BEFORE, -_BEFORE)
+            bias = emit.elementwise(builder, "add", [bias, np.broadcast_to(nothing, lags.shape)])
+            return emit.elementwise(builder, "add", [elements, np.broadcast_to(bias, elements.shape)])
         if lags.tolist() == [0]:
             return elements
         one = builder.constant(np.ones(1, np.float32))
@@ -302,8 +313,8 @@ class _Weights:
         """The lags i - j that masks leave, the longest first.
 
         Raises:
-            Mixed: there are no masks.
-            UnsupportedError: they leave other lags in each row, or all later or all earlier timesteps.
+            Mixed: there are no masks. Retry: they leave all earlier timesteps, of which nobody says how many there are.
+            UnsupportedError: they leave other lags in each row, or all later timesteps.
         """
         left = None
         masks = list(self._masks())
@@ -323,12 +334,20 @@ class _Weights:
         least, most = int(lags[0]), int(lags[-1])
         if least == 1 - length:
             self.node.unsupported("weighs all later timesteps for each timestep, which a stream has not seen")
-        if most == length - 1:
-            self.node.unsupported(
-                "weighs all earlier timesteps for each timestep, so what is remembered has no bound; expected a mask "
-                "that leaves so many timesteps"
+        if most < length - 1:
+            return lags[::-1]
+        bound = self.walk.program.max_frames
+        if bound is None:
+            raise Retry(
+                f"{self.node.where}: weighs all earlier timesteps for each timestep, which has no bound",
+                [[Advice("where sequences have at most N frames, load", max_frames="N")]],
             )
-        return lags[::-1]
+        if least < 0:
+            self.node.unsupported("weighs all earlier timesteps, and later ones, for each timestep")
+        if length < bound:
+            self.node.unsupported(f"has a mask of at most {length} timesteps, max_frames is {bound}")
+        self.endless = True
+        return lags[lags < bound][::-1]
 
     def _masks(self) -> Iterator[_OfLags]:
         """What each step that masks adds or puts, as numbers below `NO_SCORE` where it masks."""
@@ -369,6 +388,7 @@ class _Weights:
         """
         walk = self.walk
         longest: np.ndarray | None = None
+        ended = False
         own = walk.builder.n_steps
         near = {n + i for n in walk.made_with(step.inputs[slot]) for i in (-1, 0, 1, 2)}
         if max(near, default=0) > _LONGEST:
@@ -377,6 +397,7 @@ class _Weights:
             here = array if length == own else walk.longer(step.inputs[slot], length - own)
             if here is None or here.shape[-2:] != (length, length) or here.ndim != array.ndim:
                 if longest is not None and length > own + 2:
+                    ended = True
                     break  # a table that stands in the file goes no further
                 step.unsupported(f"has a constant of shape {array.shape}, which is not known for other lengths")
             if not np.array_equal(here[..., 1:, 1:], here[..., :-1, :-1], equal_nan=here.dtype.kind == "f"):
@@ -384,7 +405,7 @@ class _Weights:
                     f"has a constant of shape {array.shape} beside scores of timesteps that is no function of how "
                     "far they are apart"
                 )
-            of_lag = np.concatenate([here[..., 0, :0:-1], here[..., :, 0]], axis=-1)  # later ones first
+            of_lag = _by_lag(here)
             if longest is not None:
                 shorter = (longest.shape[-1] + 1) // 2
                 inner = of_lag[..., length - shorter : length + shorter - 1]
@@ -392,7 +413,17 @@ class _Weights:
                     step.unsupported(f"has a constant beside scores of timesteps that is another one for {length}")
             longest = of_lag
         assert longest is not None
-        return _OfLags(longest)
+        of_lags, bound = _OfLags(longest), walk.program.max_frames or 0
+        if ended or of_lags.length >= bound:
+            return of_lags
+        if of_lags.goes_on(max(near, default=1)):
+            more = [(0, 0)] * (longest.ndim - 1) + [(bound - of_lags.length,) * 2]
+            return _OfLags(np.pad(longest, more, mode="edge"))
+        if bound > _LONGEST:
+            step.unsupported(f"has a constant that differs between all lags; expected max_frames of {_LONGEST} at most")
+        here = walk.longer(step.inputs[slot], bound - own)
+        known = here is not None and here.shape[-2:] == (bound, bound)
+        return _OfLags(_by_lag(here)) if here is not None and known else of_lags
 
 
 @dataclass
@@ -407,9 +438,20 @@ class _OfLags:
     def length(self) -> int:
         return (self.numbers.shape[-1] + 1) // 2
 
+    def goes_on(self, first: int) -> bool:
+        """Whether the numbers of all lags from `first` on are one, and those of later timesteps."""
+        behind, ahead = self.numbers[..., self.length - 1 + first :], self.numbers[..., : self.length - first]
+        enough = min(behind.shape[-1], ahead.shape[-1]) > 8
+        return enough and all(np.array_equal(a, np.broadcast_to(a[..., :1], a.shape)) for a in (behind, ahead))
+
     def at(self, lags: np.ndarray) -> np.ndarray:
         """Of some lags: (..., 1, lags)."""
         return self.numbers[..., None, lags + self.length - 1]
+
+
+def _by_lag(array: np.ndarray) -> np.ndarray:
+    """(..., T, T), a function of row - column, as that: (..., 2 T - 1), the latest columns first."""
+    return np.concatenate([array[..., 0, :0:-1], array[..., :, 0]], axis=-1)
 
 
 def _is_one(array: np.ndarray) -> bool:

@@ -74,6 +74,8 @@ class Program:
     brought: dict[str, str] = field(default_factory=dict)
     #: input -> its axis of time, None where it has none; or the one that every input has which has any
     time_axis: int | Mapping[str, int | None] | None = None
+    #: frames of a sequence, at most, where the caller says so
+    max_frames: int | None = None
     #: state input -> what a sequence starts with, where that is no zeros
     starts: dict[str, np.ndarray] = field(default_factory=dict)
     #: who is told what may help
