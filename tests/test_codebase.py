@@ -191,6 +191,7 @@ INNER_FLOORS = {
         {"operators"},
         {"driver"},
         {"search"},
+        {"caches"},
         {"tensors"},
     ],
     "importers.tflite": [

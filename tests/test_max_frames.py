@@ -11,6 +11,7 @@ import pytest
 import undertow
 from onnx_files import node, save
 from test_import_onnx_past import FORMS, MASKS, POSITIONS, D, agrees, attention, later
+from tolerances import FLOAT32_PEER
 from undertow import StateError, UnsupportedError, reference
 
 MOST = 6
@@ -167,3 +168,27 @@ def test_a_mask_that_the_file_holds_goes_no_further(rng, tmp_path):
     agrees(undertow.load(save(file, tmp_path), max_frames=64), file, rng, (1, 9, 64))
     with pytest.raises(UnsupportedError, match="a mask of at most 64 timesteps, max_frames is 65"):
         undertow.load(save(file, tmp_path), max_frames=65)
+
+
+@pytest.mark.parametrize("most", [3, 20])
+def test_a_torch_module_is_held_against_it_for_so_many_frames_alone(most):
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+
+    class Causal(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.project = torch.nn.Linear(D, D)
+
+        def forward(self, x):
+            q = self.project(x)
+            later = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool), 1)
+            scores = (q @ x.transpose(1, 2)).masked_fill(later, -torch.inf)
+            return torch.softmax(scores, -1) @ x
+
+    module, X = Causal().eval(), torch.randn(most, D)
+    with pytest.raises(UnsupportedError, match="load with max_frames=N"):
+        undertow.from_torch(module, torch.zeros(1, 8, D), time_axis=1)
+    model = undertow.from_torch(module, torch.zeros(1, 8, D), time_axis=1, max_frames=most)
+    with torch.no_grad():
+        expected = module(X[None])[0].numpy()
+    np.testing.assert_allclose(model.run(X.numpy()), expected, rtol=0, atol=FLOAT32_PEER)

@@ -197,8 +197,8 @@ def refuse_full(most: int, seen: int, n: int, which: str = "the stream") -> NoRe
     """Say that a sequence would have more frames than its model was loaded for."""
     had = f"{which} has had {seen} frames, and {n} more are" if seen else f"{n} frames are"
     raise StateError(
-        f"{had} beyond the {most} that a sequence has at most, as max_frames= of the load says; reset it, or load the "
-        "model with more"
+        f"{had} beyond the {most} that a sequence has at most, as max_frames= or capacity= of the load says; reset it, "
+        "or load the model with more"
     )
 
 

@@ -104,6 +104,7 @@ def load(
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
     max_frames: int | None = None,
+    capacity: int | None = None,
     keras_version: str | None = None,
     assume_unmasked: bool | None = None,
     submodel: int | None = None,
@@ -159,6 +160,8 @@ def load(
             input without. Where nothing in the file tells.
         max_frames: (.onnx, .tflite) how many frames a sequence has at most, where each looks back at all before it, as
             in causal attention: a stream remembers so many, and one more is a StateError.
+        capacity: (.onnx) how many rows the caches of a step have at most, which come back with one more each time: a
+            stream takes so many steps, and one more is a StateError.
         keras_version: (.keras, .h5) the version that wrote a file which does not say it, such as "2" or "3.4".
         assume_unmasked: (.keras, .h5) promise that masks never hide a timestep of your input.
         submodel: (.nam) which capture of a container to take, from 0; the last one unless given.
@@ -196,6 +199,7 @@ def load(
     given = {
         "fixed": fixed, "shapes": shapes, "states": states, "starts": starts, "time_axis": time_axis,
         "max_frames": checked_bound("load", max_frames),
+        "capacity": checked_bound("load", capacity, "capacity"),
         "keras_version": keras_version, "assume_unmasked": assume_unmasked, "submodel": submodel, "name": name,
         "assume_as_wired": assume_as_wired,
     }  # fmt: skip

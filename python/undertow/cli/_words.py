@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 _DICT = r"\{(?:[^{}'\"]|'[^']*'|\"[^\"]*\")*\}"
 _OPTION = re.compile(
-    r"\b(fixed|shapes|states|starts|time_axis|max_frames|keras_version|assume_unmasked|assume_as_wired|submodel|"
+    r"\b(fixed|shapes|states|starts|time_axis|max_frames|capacity|keras_version|assume_unmasked|assume_as_wired|submodel|"
     rf"weights|judge)=({_DICT}|'[^']*'|-?\d+|True|False|N\b|(?=[\s;,.)]|$))"
 )
 #: load(..., fixed={...}) as a whole

@@ -15,7 +15,7 @@ from .._text import shown
 
 #: most frames that may be said: windows look no further back
 MOST = 1 << 20
-_NAME = re.compile(r"seen\.at_most_([1-9]\d{0,6})")
+_NAME = re.compile(r"seen\.at_most_([1-9]\d{0,6})(\.value)?")
 
 
 def counting(most: int) -> str:
@@ -39,8 +39,8 @@ def bound_of(states: Iterable[str]) -> tuple[int, int]:
     return -1, 0
 
 
-def checked_bound(caller: str, most: int | None) -> int | None:
-    """What a caller's max_frames= says.
+def checked_bound(caller: str, most: int | None, option: str = "max_frames") -> int | None:
+    """What a caller's max_frames= says, or another option.
 
     Raises:
         TypeError: it is no integer. ValueError: it is below 1, or beyond `MOST`.
@@ -48,9 +48,9 @@ def checked_bound(caller: str, most: int | None) -> int | None:
     if most is None:
         return None
     if isinstance(most, bool | np.bool_) or not isinstance(most, int | np.integer):
-        raise TypeError(f"{caller}: max_frames is {shown(repr(most))}, expected a number of frames")
+        raise TypeError(f"{caller}: {option} is {shown(repr(most))}, expected a number of frames")
     if not 1 <= most <= MOST:
-        raise ValueError(f"{caller}: max_frames is {most}, expected 1 to {MOST} frames")
+        raise ValueError(f"{caller}: {option} is {most}, expected 1 to {MOST} frames")
     return int(most)
 
 

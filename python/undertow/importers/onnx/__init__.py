@@ -27,6 +27,7 @@ from ...weights.in_memory import as_path
 from .._memory import remembers, warn
 from .._rates import bound_rate, stated_rate
 from .advice import SIZES, Advice, Caller, Refusal, helpful
+from .caches import Cache, check_capacity, check_steps, growing, with_rings
 from .file.definitions import in_onnx
 from .file.floats import in_float32
 from .file.functions import expanded
@@ -72,6 +73,7 @@ def load(
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
     max_frames: int | None = None,
+    capacity: int | None = None,
 ) -> Graph:
     """Read an .onnx file as a Graph of frames.
 
@@ -104,6 +106,7 @@ def load(
         time_axis: the axis of time of every input that has one; or input name -> axis, None for an input without.
             Where it is not told by what walks it.
         max_frames: frames of a sequence, at most, where the model remembers all of them.
+        capacity: rows of caches that grow by one in each step, at most.
 
     Warns:
         ModelWarning: the file holds a recurrence that an exporter cut off behind its first step, that starts anew in
@@ -127,6 +130,7 @@ def load(
             starts=starts,
             time_axis=time_axis,
             max_frames=max_frames,
+            capacity=capacity,
         )
     except Error as error:
         error.args = (f"{shown(as_path(path).name)}: {error}",)
@@ -146,6 +150,7 @@ def import_model(
     starts: Mapping[str, Any] | None = None,
     time_axis: int | Mapping[str, int | None] | None = None,
     max_frames: int | None = None,
+    capacity: int | None = None,
 ) -> Graph:
     """A checked `onnx.ModelProto`, of whatever file, as a Graph of frames; arguments and errors are those of `load`."""
     said = _Said(states, dict(starts or {}), time_axis, caller or Caller(), max_frames)
@@ -153,7 +158,11 @@ def import_model(
         rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
         held, carried = node_types(model), carried_on(model)
         model = expanded(in_onnx(newer_scans(model)))
-        graph = _Load(model, fixed or {}, shapes or {}, said, carried).graph()
+        caches = growing(model, states)
+        if capacity is None:
+            graph = _Load(model, fixed or {}, shapes or {}, said, carried, caches).graph()
+        else:
+            graph = _ringed(model, caches, capacity, fixed or {}, shapes or {}, said, carried)
     except Error:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
@@ -232,8 +241,12 @@ class _Load:
         shapes: Mapping[str, Iterable[int | None]],
         said: _Said,
         carried: Mapping[str, str],
+        caches: Sequence[Cache] = (),
     ) -> None:
-        self.model, self.fixed, self.shapes, self.said, self.carried = model, fixed, shapes, said, carried
+        self.model, self.fixed, self.shapes, self.said = model, fixed, shapes, said
+        self.carried, self.caches = carried, list(caches)
+        #: input -> output of the states of what was imported
+        self.pairs: dict[str, str] = {}
         #: whether the file sorts its batch by lengths, of which one item is taken
         self.sorts = False
         try:
@@ -308,14 +321,25 @@ class _Load:
         words = str(told)
         if warned := unread(self.program, None):  # whose other messages only follow from it
             words = f"{warned.text}; as the file is, {words}"
-        told.args = ("; ".join([words, *filter(None, lines)]),)
         told.options = [advice.options() for advice in helps]
+        if self.caches and (advised := self._with_capacity()):
+            lines, told.options = [advised], [{"capacity": "N"}]
+        told.args = ("; ".join([words, *filter(None, lines)]),)
         raise told
+
+    def _with_capacity(self) -> str:
+        """What to say of caches that grow, where a capacity helps."""
+        with suppress(Error, Refusal):
+            _ringed(self.model, self.caches, SIZES[0], self.fixed, self.shapes, self.said)
+            name = self.caches[0].input
+            return f"{name!r} is a cache that grows: load with capacity=N, with your number of steps for N"
+        return ""
 
     def _warned(self, imported: Imported) -> Graph:
         """The graph of what was imported, held against what cells say; warns of what it does not remember, with what
         helps.
         """
+        self.pairs = {pair.input: pair.output for pair in imported.pairs if pair.output}
         if self.said.states is None:
             self._check_cells(imported)
         meant = bool(self.shapes) or self.said.time_axis is not None
@@ -446,6 +470,39 @@ class _Load:
                 raise UnsupportedError("this does not help")
 
         return helpful(advice, load, self.said.caller)
+
+
+def _ringed(
+    model: Any,
+    caches: list[Cache],
+    capacity: int,
+    fixed: Mapping[str, Any],
+    shapes: Mapping[str, Iterable[int | None]],
+    said: _Said,
+    carried: Mapping[str, str],
+) -> Graph:
+    """The graph of a model whose caches grow, as rings of `capacity` rows."""
+    if not caches:
+        raise UnsupportedError(f"capacity={capacity}: no input of the file is a cache that grows")
+    check_capacity(capacity)
+    program = make_program(model, fixed, shapes)
+    ringed, own = with_rings(model, program, caches, capacity)
+    ways = [said] if said.states is None else [replace(said, states={**said.states, **own})]
+    known = {tensor.name for tensor in model.graph.initializer} | own.keys() | fixed.keys()
+    if said.states is None and sum(value.name not in known for value in model.graph.input) == 1:
+        ways.append(replace(said, states=own))  # for what is left must be the frames
+    refused: Error | None = None
+    for way in ways:
+        try:
+            load = _Load(ringed, fixed, shapes, way, carried)
+            graph = load.graph()
+        except Error as error:
+            refused = refused or error
+            continue
+        if own.items() <= load.pairs.items():
+            check_steps(program, caches, capacity, graph, load.pairs)
+            return graph
+    raise refused or UnsupportedError(f"inputs {list(own)} were not found to be states")
 
 
 def _gated(imported: Imported) -> int:

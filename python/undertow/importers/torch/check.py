@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import reference
 from ...ir.graph import Graph
+from ...ir.most import bound_of
 from .code import integers
 from .given import copied
 from .structure import leaves, rebuilt
@@ -63,13 +64,23 @@ class Check:
         self.axes = self.axes or self._walked()
         goes_on = not self.axes and all(name in self.graph.inputs or name in self.fed for name in self.names)
         # The module ran with the example before the export: where it does not, something of that is left elsewhere.
-        if name := self._difference(self.arguments, _CALLS if goes_on else 1, "output"):
+        fits = self._fits(self._of_example())
+        if fits and (name := self._difference(self.arguments, _CALLS if goes_on else 1, "output")):
             return f"{name!r}"
-        for n_steps in self._lengths():
+        for n_steps in filter(self._fits, self._lengths()):
             resized = (_resized(self.torch, x, self.axes.get(name, {}), n_steps) for name, x in self._named())
             if name := self._difference(rebuilt(self.arguments, resized), 1, ""):
                 return f"{name!r} for {n_steps} timesteps"
         return ""
+
+    def _of_example(self) -> int:
+        """How many timesteps the example has; 0 where it has no axis of time."""
+        return next((x.shape[axis] for name, x in self._named() for axis in self.axes.get(name, ())), 0)
+
+    def _fits(self, n_steps: int) -> bool:
+        """Whether a sequence of the graph may have so many timesteps."""
+        most = bound_of(self.graph.states)[1]
+        return not most or n_steps <= most
 
     def _walked(self) -> dict[str, dict[int, str]]:
         """The axes of time that the importer read in an example of more than one timestep."""
@@ -87,13 +98,13 @@ class Check:
         """Numbers of timesteps to try: around the integers that the code and the file hold, as the cost allows."""
         if not self.axes:
             return
-        example = next(x.shape[axis] for name, x in self._named() for axis in self.axes.get(name, ()))
+        example = self._of_example()
         numbers = sorted({n for n in (*integers(self.torch, self.module), *self.numbers) if 2 <= n <= _LARGEST})
         further = [4 * example + 3, *(n + by for by in _AROUND for n in numbers)]
         elements = sum(int(np.prod(value.shape, dtype=np.int64)) for value in self.graph.values.values())
         nodes = _COST_OF_NODE * len(self.graph.nodes) + _COST_OF_ELEMENT * elements
         left = min(_TIMESTEPS, _COST // (self.graph.n_parameters + nodes))
-        yield from _LENGTHS
+        yield from (*_LENGTHS, bound_of(self.graph.states)[1] or _LENGTHS[0])
         for n_steps in dict.fromkeys(further):
             if n_steps <= left and n_steps not in _LENGTHS:
                 left -= n_steps

@@ -6,6 +6,8 @@ changes in each timestep.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ....errors import Error, UnsupportedError
@@ -71,7 +73,17 @@ def _differing(program: Program, times: dict[str, int], states: dict[str, str]) 
 
 
 def _call(program: Program, feed: Arrays) -> Arrays:
-    values = {**program.constants, **feed}
+    values = evaluated(program, feed)
+    return {name: np.asarray(values[name], np.float64) for name in program.outputs}
+
+
+def evaluated(program: Program, feed: Mapping[str, np.ndarray]) -> Arrays:
+    """Every value of a program for what its inputs are.
+
+    Raises:
+        Unclear: it has what is not evaluated, as a loop. Error: it does not take this.
+    """
+    values: Arrays = {**program.constants, **feed}
     evaluator = Evaluator()
     if program.length_inputs:
         raise Unclear(f"the length {program.length_inputs[0]!r} is an input")
@@ -84,7 +96,7 @@ def _call(program: Program, feed: Arrays) -> Arrays:
         else:
             raise Unclear(f"{node.where} is not evaluated")
         values.update((name, array) for name, array in zip(node.outputs, results, strict=False) if name)
-    return {name: np.asarray(values[name], np.float64) for name in program.outputs}
+    return values
 
 
 def _random(port: Port, rng: np.random.Generator, time: int | None) -> np.ndarray:
@@ -94,4 +106,4 @@ def _random(port: Port, rng: np.random.Generator, time: int | None) -> np.ndarra
     return rng.standard_normal(shape).astype(port.dtype)
 
 
-__all__ = ["check_calls"]
+__all__ = ["check_calls", "evaluated"]
