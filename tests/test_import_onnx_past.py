@@ -278,3 +278,20 @@ def test_weights_along_the_other_axis_are_refused(rng, tmp_path):
     other = ONE[0], [node("Softmax", "masked", "weights", axis=1), ONE[1][1]]
     with pytest.raises(UnsupportedError, match="a softmax along its last axis"):
         undertow.load(save(attention(rng, MASKS["added"], other), tmp_path))
+
+
+def of_operator(rng, opset, mask=(), inputs="", kv_heads=2, **attrs):
+    """ONNX's own operator, over a sequence of open length."""
+    sizes = {"q": D, "k": D // 2 * kv_heads, "v": D // 2 * kv_heads}
+    weights = {f"W{k}": rng.normal(size=(D, n)).astype(np.float32) for k, n in sizes.items()}
+    own = node("Attention", f"q k v {inputs}", "y", q_num_heads=2, kv_num_heads=kv_heads, **attrs)
+    nodes = [*[node("MatMul", f"x W{k}", k) for k in "qkv"], *mask, own]
+    return model_of(nodes, {"x": [1, "T", D]}, [info("y", [1, "T", D])], weights | NUMBERS, opset)
+
+
+@pytest.mark.parametrize("opset", [23, 24])
+def test_the_operator_takes_a_band_as_its_mask(opset, rng, tmp_path):
+    file = of_operator(rng, opset, [*banded(), node("Not", "hidden", "seen")], "seen")
+    model = undertow.load(save(file, tmp_path))
+    assert [n.attrs["rows"] for n in model.graph.nodes if n.op == "attend"] == [3]
+    agrees(model, file, rng)

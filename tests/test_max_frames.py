@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import undertow
-from onnx_files import node, save
-from test_import_onnx_past import FORMS, MASKS, POSITIONS, D, agrees, attention, later
+from onnx_files import node, onnxruntime, save
+from test_import_onnx_past import FORMS, MASKS, POSITIONS, D, agrees, attention, later, of_operator
 from tolerances import FLOAT32_PEER
 from undertow import StateError, UnsupportedError, reference
+from undertow.accuracy.verify import verify
 
 MOST = 6
 CAUSAL = [*POSITIONS, *later(), node("Where", "later none scaled", "masked")]
@@ -36,6 +37,20 @@ def test_each_prefix_is_what_the_file_gives(form, rng, tmp_path):
     assert model.max_frames == 24
     assert [n.attrs["rows"] for n in model.graph.nodes if n.op == "attend"] == [24]
     agrees(model, file, rng)
+
+
+OPERATORS = {
+    "as it is": {},
+    "heads share keys": {"kv_heads": 1},
+    "a cap on scores": {"softcap": 3.0},
+    "a scale": {"scale": 0.3},
+}
+
+
+@pytest.mark.parametrize("form", OPERATORS)
+def test_the_operator_that_is_causal(form, rng, tmp_path):
+    file = of_operator(rng, 23 if form == "a scale" else 24, is_causal=1, **OPERATORS[form])
+    agrees(undertow.load(save(file, tmp_path), max_frames=24), file, rng)
 
 
 def test_weights_by_distance_are_computed_for_all_of_them(rng, tmp_path):
@@ -168,6 +183,13 @@ def test_a_mask_that_the_file_holds_goes_no_further(rng, tmp_path):
     agrees(undertow.load(save(file, tmp_path), max_frames=64), file, rng, (1, 9, 64))
     with pytest.raises(UnsupportedError, match="a mask of at most 64 timesteps, max_frames is 65"):
         undertow.load(save(file, tmp_path), max_frames=65)
+
+
+def test_verify_takes_no_more_frames_than_there_may_be(file, model, tmp_path):
+    onnxruntime()
+    report = verify(model, save(file, tmp_path), exact=model)
+    assert report.ok and report.n_steps == MOST and report.against.startswith("ONNX Runtime")
+    assert [(d.first, d.last) for d in report.growth] == [(1, MOST)]
 
 
 @pytest.mark.parametrize("most", [3, 20])

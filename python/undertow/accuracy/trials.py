@@ -56,8 +56,11 @@ def step_us(model: Model, X: Arrays) -> float:
             times.append((clock() - before) / n)
         return float(np.median(times)) / 1e3
     stream = model.stream()
-    frames = [one_or_all({name: x[t, ...] for name, x in X.items()}) for t in range(min(n, 1000))]
+    frames = [
+        one_or_all({name: x[t, ...] for name, x in X.items()}) for t in range(min(n, model.max_frames or n, 1000))
+    ]
     while not times or clock() < end:
+        stream.reset()
         for x in frames:
             before = clock()
             stream.step(x)

@@ -199,7 +199,7 @@ def verify(
     Args:
         model: a `Model`.
         path: the .onnx file it was loaded from, which ONNX Runtime reads too; None for the float64 reference.
-        frames: length of the sequence; a model that fixes its length has its own.
+        frames: length of the sequence; a model that fixes its length has its own, and one with a bound at most that.
         seed: of inputs (standard normal; valid ids) and of the chunks.
         tolerance: the largest |got - expected| / max(s, |expected|) that passes, s being the largest |expected| of the
             output, and 1 at most. None for `TOLERANCE`, and for more where the model multiplies roundings by so much
@@ -222,6 +222,7 @@ def verify(
     judge = None if judge is None else judge.of(model.outputs)
     if exact is not None:
         check_same_frames(model, exact, "the model to compare with")
+    frames = _within(model, frames)
     if reduced:
         if against == "onnxruntime":
             raise CannotFeed("ONNX Runtime does not know these weights; compare with the reference")
@@ -242,7 +243,7 @@ def verify(
         frames = peer.n_steps
         notes.append(f"the file fixes the length of a sequence to {frames}")
     elif peer is not None:
-        frames = distinct_length(model, frames)
+        frames = _within(model, distinct_length(model, frames))
 
     rng = np.random.default_rng(seed)
     X = peer.inputs(frames, rng) if peer else random_inputs(model, frames, rng)
@@ -274,6 +275,11 @@ def verify(
         else:
             notes.append(_not_a_stream(exact))
     return report
+
+
+def _within(model: Any, frames: int) -> int:
+    """So many frames, or as many as a sequence of the model has at most."""
+    return min(frames, model.max_frames or frames)
 
 
 class _Errors:
@@ -351,8 +357,8 @@ def _check_batch(errors: _Errors, peer: OnnxRuntime, rng: np.random.Generator) -
     model, report = errors.model, errors.report
     sizes = {n for value in (*model.inputs.values(), *model.outputs.values()) for n in value.shape}
     n_items = peer.n_items if peer.n_items > 1 else next(n for n in range(2, 99) if n not in sizes)
-    n = peer.n_steps or distinct_length(model, _BATCH_FRAMES)
-    items = peer.batch(n_items, n + (n == n_items), rng)
+    n = peer.n_steps or _within(model, distinct_length(model, _BATCH_FRAMES))
+    items = peer.batch(n_items, _within(model, n + (n == n_items)), rng)
     name = f"batch of {n_items}"
     try:
         expected = peer.run_batch(items)
@@ -369,7 +375,7 @@ def _check_batch(errors: _Errors, peer: OnnxRuntime, rng: np.random.Generator) -
 def _check_lengths(errors: _Errors, peer: OnnxRuntime, rng: np.random.Generator) -> None:
     """Sequences of other lengths, where the file takes them."""
     pairs = []
-    for n in _LENGTHS:
+    for n in sorted({_within(errors.model, n) for n in _LENGTHS}):
         X = peer.inputs(n, rng)
         with suppress(Exception):  # shorter than a window
             pairs.append((X, peer.run(X)))
@@ -420,7 +426,8 @@ def _not_a_stream(exact: Any) -> str:
 
 def _growth(model: Any, exact: Any, seed: int, judge: Judge | None) -> list[Distance]:
     rng = np.random.default_rng([seed, 1])
-    return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), MARKS, judge)
+    marks = tuple(sorted({_within(model, n) for n in MARKS}))
+    return distances(model, exact, lambda start, stop: random_inputs(model, stop - start, rng), marks, judge)
 
 
 def worst_error(

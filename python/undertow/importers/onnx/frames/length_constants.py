@@ -69,6 +69,8 @@ class Growing:
             return
         if node.op == "Shape" and isinstance(operands[0], Tensor | Pairs | Weighed):
             coefficients = self._of_shape(node, operands[0])
+        elif node.op == "Shape" and node.inputs[0] in self._numbers:
+            coefficients = self._of_grown(node, operands[0])
         elif all(o is None or isinstance(o, np.ndarray) for o in operands):
             given = [self.coefficients.get(name) for name in node.inputs]
             coefficients = self._through(node, operands, given) if any(c is not None for c in given) else None
@@ -90,6 +92,15 @@ class Growing:
         coefficients = np.zeros(len(x.shape), np.int64)
         coefficients[axes[0]] = 1 if axis_and_rate is None else axis_and_rate[1]
         return coefficients[node.attrs.get("start", 0) : node.attrs.get("end", None)]
+
+    def _of_grown(self, node: OnnxNode, array: np.ndarray) -> np.ndarray | None:
+        """The coefficients of the shape of a constant; None where it does not grow by as much with each frame."""
+        one, two = (self.longer(node.inputs[0], n) for n in (1, 2))
+        if one is None or two is None or not array.ndim == one.ndim == two.ndim:
+            return None
+        first, second = np.subtract(one.shape, array.shape), np.subtract(two.shape, one.shape)
+        rows = slice(node.attrs.get("start", 0), node.attrs.get("end", None))
+        return first.astype(np.int64)[rows] if np.array_equal(first, second) else None
 
     def _through(self, node: OnnxNode, operands: list[Any], given: list[np.ndarray | None]) -> np.ndarray | None:
         """The coefficients after a node, where they are linear."""

@@ -88,6 +88,14 @@ def _same(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
     return [operands[0]] if to == walk.evaluator.onnx.TensorProto.FLOAT else None
 
 
+def _same_as(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
+    """CastLike: of float32 numbers, to those."""
+    x, like = operands
+    if str(like.dtype) != "float32":
+        return None
+    return [x.astype(np.float32) if isinstance(x, np.ndarray) else x]
+
+
 def _is_nan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
     """Weights are numbers, as each timestep sees itself: what an exporter does where it sees none is not needed."""
     weighed = operands[0]
@@ -95,7 +103,10 @@ def _is_nan(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None
 
 
 def _where(walk: Walk, node: OnnxNode, operands: list[Any]) -> list[Any] | None:
-    condition, _, otherwise = operands
+    condition, there, otherwise = operands
+    if isinstance(condition, np.ndarray) and isinstance(there if condition.all() else otherwise, Weighed):
+        # rows that see nothing, of which there are none: `other_lengths` asks whether that is so for others
+        return [there if condition.all() else otherwise] if condition.all() == condition.any() else None
     if isinstance(condition, Weighed):
         return [otherwise] if condition.asked and isinstance(otherwise, Weighed) and not otherwise.asked else None
     return _put_off(walk, node, operands) if isinstance(condition, np.ndarray) else None
@@ -470,6 +481,7 @@ def _all_alike(step: OnnxNode, low: np.ndarray) -> np.ndarray:
 _HANDLERS: dict[str, Callable[[Walk, OnnxNode, list[Any]], list[Any] | None]] = {
     "Identity": _same,
     "Cast": _same,
+    "CastLike": _same_as,
     "Shape": _shape,
     "IsNaN": _is_nan,
     "Where": _where,
