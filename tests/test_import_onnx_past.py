@@ -26,7 +26,7 @@ NUMBERS = {
     "zeros": np.array([0]), "ones": np.array([1]), "axes": np.array([0, 1]), "heads": np.array([0, 0, 2, 2]),
     "flat": np.array([0, 0, 4]), "none": np.float32(-np.inf), "low": np.float32(-1e9), "ten": np.float32(-10),
     "least": np.finfo(np.float32).min, "root": np.float32(2), "nought": np.float32(0), "slope": np.float32(-0.5),
-    "table": np.tri(64, dtype=np.float32) - np.tri(64, k=-3, dtype=np.float32),
+    "table": np.tri(64, dtype=np.float32) - np.tri(64, k=-3, dtype=np.float32), "much": np.float32(5e5),
 }  # fmt: skip
 
 
@@ -89,6 +89,13 @@ MASKS = {
         node("Mul", "distance slope", "bias"),
         node("Add", "scaled bias", "biased"),
         node("Where", "hidden low biased", "masked"),
+    ],
+    "1 - seen, times a low number": [
+        *banded(),
+        node("Cast", "hidden", "is_hidden", to=FLOAT),
+        node("Mul", "is_hidden much", "lower"),
+        node("Mul", "lower ten", "added"),
+        node("Add", "scaled added", "masked"),
     ],
     "two masks": [
         *POSITIONS,

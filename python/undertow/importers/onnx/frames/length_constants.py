@@ -30,6 +30,11 @@ from .superframes import rate_of
 
 #: numbers from there on mean "to the end"; an array of more numbers than that is a table
 _NO_END, _TABLE = 2**20, 64
+#: where a number of any dtype may say how far something goes
+_MOVES_BOUNDS = frozenset(
+    [*("Add", "Sub", "Range", "Mod", "Min", "Max", "Clip", "Trilu", "Floor", "Ceil", "Round"),
+     *("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Gather", "Slice", "Concat", "Expand")]
+)  # fmt: skip
 _NUMBERS = ("float32", "int32", "int64")
 
 
@@ -153,10 +158,11 @@ class Growing:
             if recipe is None or recipe in seen:
                 continue
             seen.add(recipe)
+            kinds = "if" if recipe.node.op in _MOVES_BOUNDS else "i"  # a factor, or what is chosen, is no length
             for operand, coefficients in zip(recipe.operands, recipe.coefficients, strict=True):
                 if isinstance(operand, Recipe):
                     left.append(operand)
-                elif isinstance(operand, np.ndarray) and coefficients is None and operand.dtype.kind in "if":
+                elif isinstance(operand, np.ndarray) and coefficients is None and operand.dtype.kind in kinds:
                     whole = np.abs(operand[np.abs(operand) < _NO_END]) if operand.size <= _TABLE else np.zeros(0)
                     numbers |= {int(np.ceil(n)) for n in whole.ravel().tolist()}
                     numbers |= set(operand.shape) if operand.size > _TABLE else set()
