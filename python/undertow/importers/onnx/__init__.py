@@ -158,11 +158,8 @@ def import_model(
         rate, widened = _sample_rate(model, fixed or {}), in_float32(model)
         held, carried = node_types(model), carried_on(model)
         model = expanded(in_onnx(newer_scans(model)))
-        caches = growing(model, states)
-        if capacity is None:
-            graph = _Load(model, fixed or {}, shapes or {}, said, carried, caches).graph()
-        else:
-            graph = _ringed(model, caches, capacity, fixed or {}, shapes or {}, said, carried)
+        caches, given = growing(model, states), (fixed or {}, shapes or {}, said, carried)
+        graph = _Load(model, *given, caches).graph() if capacity is None else _ringed(model, caches, capacity, *given)
     except Error:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
@@ -330,7 +327,7 @@ class _Load:
     def _with_capacity(self) -> str:
         """What to say of caches that grow, where a capacity helps."""
         with suppress(Error, Refusal):
-            _ringed(self.model, self.caches, SIZES[0], self.fixed, self.shapes, self.said)
+            _ringed(self.model, self.caches, SIZES[0], self.fixed, self.shapes, self.said, self.carried)
             name = self.caches[0].input
             return f"{name!r} is a cache that grows: load with capacity=N, with your number of steps for N"
         return ""
