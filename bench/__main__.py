@@ -38,6 +38,7 @@ from . import (  # noqa: E402
     sparse,
     stacked,
     step,
+    undo,
     weights,
     whole,
 )
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Callable[[float], Iterable[Table]]] = {
     "rtneural": rtneural.tables,
     "nam": lambda seconds: [nam.table(seconds)],
     "overhead": lambda seconds: [overhead.table(seconds)],
+    "undo": lambda seconds: [undo.table(seconds)],
     "latency": lambda seconds: latency.tables(1_000_000 if seconds >= 1 else 100_000),
     "load": lambda seconds: [load.table(seconds), load_cost.table()],
     "accuracy": lambda seconds: accuracy.tables(100_000 if seconds >= 1 else 10_000),

@@ -214,7 +214,7 @@ const char* ut_status_text(ut_status status) {
     case UT_E_VERSION: return "a .tow format version that this library does not read";
     case UT_E_UNSUPPORTED: return "well-formed, but this library cannot run it";
     case UT_E_ISA: return "the instruction set is unknown, not built in, or not on this CPU";
-    case UT_E_STATE: return "not a snapshot, or one that belongs to another model";
+    case UT_E_STATE: return "no snapshot of this model, or fewer timesteps than that are kept";
     case UT_E_WHOLE: return "the model needs whole sequences and cannot be streamed";
     case UT_E_STOPPED: return "the caller ended the run";
   }
@@ -283,13 +283,20 @@ ut_status ut_stream_init(void* mem, size_t bytes, const ut_model* model, ut_stre
   size_t block = model->measures.block;
   while (block > 1 && stream_bytes(*model, block) > bytes) --block;
   if (stream_bytes(*model, block) > bytes) return UT_E_MEMORY;
-  memset(mem, 0, stream_bytes(*model, block));  // padding lanes start as zeros
   uint8_t* p = static_cast<uint8_t*>(mem) + aligned(sizeof(ut_stream));
   ut_stream* s = new (mem) ut_stream{model, nullptr, nullptr, nullptr, block, nullptr, false, nullptr, false, nullptr, {}};
   s->state = reinterpret_cast<float*>(p);
   s->before = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->values = reinterpret_cast<float*>(p += aligned(state_bytes(*model)));
   s->scratch = reinterpret_cast<float*>(p += value_bytes(*model, block));
+  // Padding lanes start as zeros. All else is written before it is read, as it must be where an earlier call has left its own.
+  for (uint32_t v = 0; !UT_SMALLEST && v < model->file.n_values; ++v) {
+    const ValuePlan& value = model->values[v];
+    if (!value.fixed && value.width % kPanel != 0)
+      memset(s->values + value.offset * block, 0, padded(value.width) * block * sizeof(float));
+  }
+  uint8_t* const zeros = UT_SMALLEST ? reinterpret_cast<uint8_t*>(s->values) : p;
+  memset(zeros, 0, stream_bytes(*model, block) - static_cast<size_t>(zeros - static_cast<uint8_t*>(mem)));
   s->step = {model, s->values, 1, 1, 1, s->state, s->scratch, block, nullptr};
   if (model->measures.n_rings != 0) s->rings = reinterpret_cast<float*>(p + scratch_bytes(*model, block));
   ut_stream_reset(s);

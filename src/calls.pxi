@@ -459,7 +459,7 @@ cdef class Call:
         if self._T > 1:
             memcpy(stream._x, self._x, self._n_in * sizeof(void*))
             memcpy(stream._y, self._y, self._n_out * sizeof(void*))
-            stream._run_frames(self._T)
+            run_frames(stream, self._T)
         elif self._release:
             with nogil:
                 ut_run(<ut_stream*> stream._stream, 1, self._x, self._y)
@@ -495,10 +495,10 @@ cdef class Call:
         memcpy(pool._x, self._x, self._n_in * sizeof(void*))
         memcpy(pool._y, self._y, self._n_out * sizeof(void*))
         pool._busy = WORKING
-        pool._run_frames(n, self._T, pool._x, 0, self._T + self._late)
+        run_pool(pool, n, self._T, pool._x, 0, self._T + self._late, 0)
         if self._late:
             pool._busy = WORKING
-            pool._run_frames(n, self._late, NULL, self._T, self._T + self._late)
+            run_pool(pool, n, self._late, NULL, self._T, self._T + self._late, 0)
         return 0
 
     cdef int _run_whole(self, list arrays) except -1:

@@ -13,6 +13,8 @@ cdef extern from "undertow.h" nogil:
         pass
     ctypedef struct ut_stream:
         pass
+    ctypedef struct ut_history:
+        pass
     ctypedef struct ut_info:
         size_t stream_bytes
         size_t step_bytes
@@ -51,6 +53,13 @@ cdef extern from "undertow.h" nogil:
     void ut_propose(ut_stream*, const void* const*, void* const*)
     void ut_commit(ut_stream*)
     void ut_rollback(ut_stream*)
+    size_t ut_history_bytes(const ut_model*, size_t)
+    ut_status ut_history_init(void*, size_t, ut_stream*, size_t, ut_history**)
+    void ut_history_run(ut_history*, size_t, const void* const*, void* const*)
+    size_t ut_history_kept(const ut_history*)
+    void ut_history_trim(ut_history*, size_t)
+    ut_status ut_history_rewind(ut_history*, size_t)
+    ut_status ut_history_copy(ut_history*, const ut_history*)
     size_t ut_shared_bytes(const ut_model*, size_t)
     void ut_state_reset(const ut_model*, float*)
     float* ut_state_field(const ut_model*, float*, size_t)

@@ -141,27 +141,26 @@ cdef class TextLoop:
 
     cdef void _feed(self, int32_t id) noexcept nogil:
         put_id(self._fed, self._slot, id)
-        if self.stream._helpers:
-            self.stream._prepare(1)
-        ut_run(<ut_stream*> self.stream._stream, 1, self._x, self._y)
+        take(self.stream, 1, self._x, self._y)
         self.stream.position += 1
 
     cdef void _feed_all(self, const int32_t* ids, Py_ssize_t n) noexcept nogil:
         """Ids of a prompt, whose outputs nobody looks at: where there is no other input, a block of frames."""
         cdef Py_ssize_t i
         cdef const void* x = ids
-        if self.stream._n_in > 1 or self._slot.typenum != cnp.NPY_INT32:
+        if self.stream._n_in > 1 or self._slot.typenum != cnp.NPY_INT32 or self.stream._history:
             for i in range(n):
                 self._feed(ids[i])
             return
-        if self.stream._helpers:
-            self.stream._prepare(n)
-        ut_run(<ut_stream*> self.stream._stream, n, &x, self._unseen)
+        run_unkept(self.stream, n, &x, self._unseen)
         self.stream.position += n
 
-    cdef int _begin(self) except -1:
+    cdef int _begin(self, Py_ssize_t n) except -1:
+        """Take the stream for n timesteps at most."""
         with cython.critical_section(self.stream):
             self.stream._enter()
+            if self.stream._most:
+                check_room(self.stream, n)
             self.stream._busy = WORKING
         return 0
 
@@ -171,7 +170,7 @@ cdef class TextLoop:
         cdef Py_ssize_t n = cnp.PyArray_SIZE(ids) - 1, done = 0, some
         cdef Slices slices
         slices.begin(self.stream._multiply_adds, self.stream._whole_block)
-        self._begin()
+        self._begin(n)
         try:
             with nogil:
                 while done < n:
@@ -220,7 +219,7 @@ cdef class TextLoop:
         cdef Py_ssize_t n = cnp.PyArray_SIZE(out), at = 0
         cdef int how = DONE
         cdef Slices slices
-        self._begin()
+        self._begin(n)
         try:
             if n == 1 and not self.stream._release:  # as a step: giving up the GIL would cost as much
                 how = self._choose(ids, n, &at, end)
@@ -269,6 +268,9 @@ cdef class Rows:
         ut_model_info(self._m, &info)
         if not info.streamable:
             model.stream()  # raises, naming the node
+        if model.max_frames:
+            raise UnsupportedError(f"model {model.name!r} takes at most {model.max_frames} frames in a sequence: decoders of one "
+                                   "text (greedy, sample, tokens) heed that, those of several at once do not")
         self.n = n
         self.state_bytes = info.state_bytes
         self.multiply_adds = info.multiply_adds * n

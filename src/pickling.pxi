@@ -17,7 +17,8 @@ cdef tuple stream_parts(Stream stream):
     with cython.critical_section(stream):
         snapshot = saved(stream)
         position, settled = stream.position, stream._settled
-    return stream._block, stream.threads, stream._least, gain < INFINITY, snapshot, settled, position
+    parts = stream._block, stream.threads, stream._least, gain < INFINITY, snapshot, settled, position
+    return (*parts, stream._most_kept) if stream._most_kept else parts
 
 
 cdef int resume_stream(Stream stream, object snapshot, object settled, Py_ssize_t position) except -1:
@@ -32,6 +33,7 @@ cdef tuple pool_parts(Pool pool):
     cdef Py_ssize_t each = 32 + pool._state_bytes, place, n = pool.n_open, i = 0
     cdef cnp.npy_intp size = n
     cdef int64_t* to
+    cdef tuple most = (pool._most_kept,) if pool._most_kept else ()
     pool._enter()
     states = PyBytes_FromStringAndSize(NULL, n * each)
     ids = cnp.PyArray_SimpleNew(1, &size, cnp.NPY_INT64)
@@ -48,7 +50,7 @@ cdef tuple pool_parts(Pool pool):
             to[i] = pool._live[place]
             ut_state_save(pool._m, pool._block(place), PyBytes_AS_STRING(states) + i * each)
             i += 1
-        return pool.capacity, pool.threads, ids, states, pool.advanced
+        return pool.capacity, pool.threads, ids, states, pool.advanced, *most
 
 
 cdef int resume_pool(Pool pool, object ids, bytes states, Py_ssize_t advanced) except -1:

@@ -83,8 +83,11 @@ cdef class Pool:
     cdef size_t _state_bytes
     cdef Py_ssize_t _latency, _bound, _most
     cdef char* _states      # a block for each place, and a spare one
-    cdef char* _before      # for each place its block as it was before what is proposed
-    cdef uint8_t* _pending  # whether something is
+    cdef Py_ssize_t _most_kept  # timesteps that `rewind` may undo
+    cdef char* _before      # for each place a ring of blocks, as they were before its last timesteps: one more, for a proposal
+    cdef Py_ssize_t* _kept  # how many of them there are
+    cdef Py_ssize_t* _next  # and which is the next
+    cdef uint8_t* _pending  # whether the last timestep is a proposal
     cdef int64_t* _live     # the id of the stream at each place, or 0
     cdef int64_t* _named    # the call that last named the place
     cdef uint32_t* _free    # places of closed streams
@@ -99,14 +102,16 @@ cdef class Pool:
     cdef object _names_in, _names_out
     cdef object __weakref__
 
-    def __cinit__(self, model, capacity, threads=1):
+    def __cinit__(self, model, capacity, threads=1, rewind=0):
         cdef ut_info info
         cdef int i
-        capacity, threads = index(capacity), index(threads)
+        capacity, threads, rewind = index(capacity), index(threads), index(rewind)
         if not 1 <= capacity <= N_GENERATIONS:
             raise ValueError(f"capacity is {capacity}, expected 1 to 2^31 - 1 streams")
         if not 1 <= threads <= 256:
             raise ValueError(f"threads is {threads}, expected 1 to 256")
+        if not 0 <= rewind <= N_GENERATIONS:
+            raise ValueError(f"rewind is {rewind}, expected the number of timesteps to keep, 0 to 2^31 - 1")
         self._m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
         ut_model_info(self._m, &info)
         if not info.streamable:
@@ -120,11 +125,14 @@ cdef class Pool:
         self._latency = info.latency
         self._bound, self._most = bound_of(model.states)
         self._multiply_adds = info.multiply_adds
-        if (capacity + 1) * info.state_bytes >= 1 << 62:
+        self._most_kept = rewind
+        if (capacity + 1) * (rewind + 1) * info.state_bytes >= 1 << 62:
             raise MemoryError
         # Not touched until a stream opens there, or proposes: until then the system need not give the pages.
         self._states = <char*> aligned_memory(64, (self.capacity + 1) * self._state_bytes)
-        self._before = <char*> aligned_memory(64, self.capacity * self._state_bytes)
+        self._before = <char*> aligned_memory(64, self.capacity * (self._most_kept + 1) * self._state_bytes)
+        self._kept = <Py_ssize_t*> calloc(self.capacity, sizeof(Py_ssize_t))
+        self._next = <Py_ssize_t*> calloc(self.capacity, sizeof(Py_ssize_t))
         self._pending = <uint8_t*> calloc(self.capacity, sizeof(uint8_t))
         self._live = <int64_t*> calloc(self.capacity, sizeof(int64_t))
         self._named = <int64_t*> calloc(self.capacity, sizeof(int64_t))
@@ -135,8 +143,8 @@ cdef class Pool:
         self._slots_out = <Slot*> calloc(self._n_out, sizeof(Slot))
         self._x = <const void**> calloc(self._n_in, sizeof(void*))
         self._y = <void**> calloc(self._n_out, sizeof(void*))
-        if not (self._states and self._before and self._pending and self._live and self._named and self._free
-                and self._at and self._blocks and self._slots_in and self._slots_out and self._x and self._y):
+        if not (self._states and self._before and self._kept and self._next and self._pending and self._live
+                and self._named and self._free and self._at and self._blocks and self._slots_in and self._slots_out and self._x and self._y):
             raise MemoryError
         for i in range(self._n_in):
             fill_slot(&self._slots_in[i], ut_input(self._m, i))
@@ -149,6 +157,8 @@ cdef class Pool:
 
     def __dealloc__(self):
         self._give_back()
+        free(self._kept)
+        free(self._next)
         free(self._pending)
         free(self._live)
         free(self._named)
@@ -373,12 +383,7 @@ cdef class Pool:
         >>> y = pool.propose(ids, x)
         >>> pool.commit(ids)
         """
-        cdef Py_ssize_t n, i
-        ids = self._ids(ids, True)
-        with cython.critical_section(self):
-            n = self._pick(ids, PROPOSED)
-            for i in range(n):
-                self._pending[self._at[i]] = 0
+        settle_streams(self, ids, False)
 
     def rollback(self, ids):
         """Undo what `propose` did, to the bit.
@@ -394,47 +399,48 @@ cdef class Pool:
         >>> bool(np.all(pool.step(ids, x) == y))
         True
         """
-        cdef Py_ssize_t n, i
-        ids = self._ids(ids, True)
-        with cython.critical_section(self):
-            n = self._pick(ids, PROPOSED)
-            for i in range(n):
-                memcpy(self._block(self._at[i]), self._before + self._at[i] * self._state_bytes, self._state_bytes)
-                self._pending[self._at[i]] = 0
+        settle_streams(self, ids, True)
+
+    def rewind(self, ids, n=1):
+        """Go back n timesteps, as if they had not been taken, to the bit: as `Stream.rewind`.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+            n: timesteps, 0 to what `kept` says; or an integer for each of the streams.
+
+        Raises:
+            StateError: fewer are kept of one of them, or it has a proposal pending: then none goes back.
+            ValueError: n is negative. ShapeError: there are not as many numbers as streams. PoolError: as of `close`.
+
+        >>> with model.pool(2, rewind=4) as drafts:
+        ...     both = drafts.open(2)
+        ...     Y = drafts.run(both, np.ones((2, 4, 8), np.float32))
+        ...     drafts.rewind(both, [1, 3])
+        ...     drafts.kept(both)
+        array([3, 1])
+        """
+        rewind_streams(self, ids, n)
+
+    def kept(self, ids):
+        """Timesteps that `rewind` can undo now, at most the k of `Model.pool(..., rewind=k)`.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+
+        Returns: int64 array (n,).
+
+        Raises:
+            PoolError: as of `close`. StateError: a stream has a proposal pending.
+
+        >>> pool.kept(ids[:2])
+        array([0, 0])
+        """
+        return kept_of_streams(self, ids)
 
     cdef void _find_blocks(self, Py_ssize_t n) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(n):
             self._blocks[i] = self._block(self._at[i])
-
-    cdef int _run_frames(self, Py_ssize_t n, Py_ssize_t T, const void** x, Py_ssize_t first=0, Py_ssize_t room=0) except -1:
-        """T timesteps of the n streams in _blocks, all at once; between them Ctrl-C is answered. x: NULL to flush. They
-        stand in x and _y from the `first` of `room` on, where that is not 0 of T.
-        """
-        cdef Slices slices
-        cdef Py_ssize_t some
-        if T == 1:  # a step, which is not cut
-            with nogil:
-                self._crew.run(n, self._blocks, room if room else 1, first, 1, x, self._y)
-            self.advanced = 1
-            self._busy = 0
-            return 0
-        slices.begin(self._multiply_adds * <unsigned long long> n, 1)
-        self.advanced = 0
-        try:
-            with nogil:
-                while True:
-                    some = slices.next(T - self.advanced)
-                    self._crew.run(n, self._blocks, room if room else T, first + self.advanced, some, x, self._y)
-                    self.advanced += some
-                    if self.advanced == T:
-                        break
-                    if slices.look():
-                        with gil:
-                            PyErr_CheckSignals()
-        finally:
-            self._busy = 0
-        return 0
 
     def reset(self, ids, to=None):
         """Back to the start.
@@ -460,6 +466,7 @@ cdef class Pool:
             self._fill_spare(data, numbers, arrays)
             n = self._pick(ids, SETTLED)
             for i in range(n):
+                self._kept[self._at[i]] = 0
                 memcpy(self._block(self._at[i]), self._block(self.capacity), self._state_bytes)
 
     def fork(self, ids):
@@ -468,7 +475,8 @@ cdef class Pool:
         Args:
             ids: int64 array (n,), or a list, or one integer.
 
-        Returns: the new ids, an int64 array (n,), in that order.
+        Returns: the new ids, an int64 array (n,), in that order. What `rewind` keeps of a stream, its
+            forks keep too, which takes a copy of each state that is kept.
 
         Raises:
             PoolError: there is no room for so many, or as of `close`. StateError: one has a proposal pending.
@@ -477,20 +485,7 @@ cdef class Pool:
         >>> copies.shape, pool.n_open
         ((3,), 67)
         """
-        cdef Py_ssize_t n, i
-        self._enter()
-        ids = self._ids(ids, True)
-        n = cnp.PyArray_DIM(<cnp.ndarray> ids, 0)
-        with cython.critical_section(self):
-            self._enter()  # again: reading them may have let another thread in
-            if n <= self.capacity:  # more are refused by new_ids
-                self._pick(ids, SETTLED, True)
-                for i in range(n):
-                    self._blocks[i] = self._block(self._at[i])
-            new = new_ids(self, n)
-            for i in range(n):
-                memcpy(self._block(self._at[i]), self._blocks[i], self._state_bytes)
-        return new
+        return fork_streams(self, ids)
 
     def snapshot(self, id):
         """The state of one stream as bytes, as `Stream.snapshot` gives them: streams and pools take both.
@@ -530,6 +525,7 @@ cdef class Pool:
         ids = self._ids(id, True)
         with cython.critical_section(self):
             self._load(self._block(self._one(ids)), data)
+            self._kept[self._at[0]] = 0
 
     def __reduce__(self):
         """For pickle, copy.copy and copy.deepcopy: the model, the ids of the open streams, and their states."""

@@ -42,6 +42,7 @@ cdef object new_ids(Pool pool, Py_ssize_t n):
         pool._generation = pool._generation % N_GENERATIONS + 1
         to[i] = pool._live[place] = pool._generation << 32 | place
         pool._at[i] = place
+        pool._kept[place] = 0
     pool.n_open += n
     return ids
 
@@ -96,12 +97,9 @@ cdef object advance(Pool pool, object ids, object X, object out, int lead, bint 
         if pool._most:
             check_rooms(pool, n, T)
         pool._busy = WORKING
-        if proposal:
-            with nogil:
-                for k in range(n):
-                    memcpy(pool._before + pool._at[k] * pool._state_bytes, pool._blocks[k], pool._state_bytes)
-                    pool._pending[pool._at[k]] = 1
-        pool._run_frames(n, T, pool._x)
+        for k in range(n if proposal else 0):
+            pool._pending[pool._at[k]] = 1
+        run_pool(pool, n, T, pool._x, 0, T, pool._most_kept + proposal)
     return named(pool._names_out, ys, out)
 
 
@@ -124,7 +122,7 @@ cdef object flush_streams(Pool pool, object ids, object out):
         pool._busy = WORKING
         pool._find_blocks(n)
         if pool._latency:
-            pool._run_frames(n, pool._latency, NULL)
+            run_pool(pool, n, pool._latency, NULL, 0, pool._latency, 0)
         pool._busy = 0
     return named(pool._names_out, ys, out)
 
@@ -152,3 +150,4 @@ class Member:
         ids = pool._ids(self._id, True)
         with cython.critical_section(pool):
             pool._write(pool._block(pool._one(ids)), numbers, arrays)
+            pool._kept[pool._at[0]] = 0

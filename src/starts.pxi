@@ -14,6 +14,7 @@ def start_from(Pool pool, ids, list numbers, list arrays):
     with cython.critical_section(pool):
         n = pool._pick(ids, SETTLED)
         for i in range(n):
+            pool._kept[pool._at[i]] = 0
             ut_state_reset(pool._m, pool._block(pool._at[i]))
         for k in range(len(numbers)):
             array = arrays[k]

@@ -26,7 +26,7 @@ from arrays cimport fill_slot, fits, ids_in_range, new_array, overlapping, spoil
 from capi cimport *
 
 from . import _inputs
-from .errors import InternalError, PoolError, ShapeError, StateError
+from .errors import InternalError, PoolError, ShapeError, StateError, UnsupportedError
 from .ir.most import bound_of
 
 cnp.import_array()
@@ -57,6 +57,7 @@ cdef enum:  # what _busy says beside 0
 include "checks.pxi"
 include "stream_calls.pxi"
 include "stream_states.pxi"
+include "stream_history.pxi"
 
 
 cdef class Stream:
@@ -90,53 +91,27 @@ cdef class Stream:
     """
 
     def __cinit__(self, model, Py_ssize_t block=0, Py_ssize_t threads=1, bint measure=True, size_t least=131072,
-                  double gain=INFINITY):
-        cdef ut_info info
-        cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(model._capsule, b"undertow.model.1")
-        cdef int i
-        ut_model_info(m, &info)
-        if not info.streamable:
-            model.stream()  # raises, naming the node
-        self.model = model
-        self._n_in = info.n_inputs
-        self._n_out = info.n_outputs
-        self._latency = info.latency
-        self._bound, self._most = bound_of(model.states)
-        cdef size_t n_bytes = ut_stream_bytes(m, block) if block else info.stream_bytes
-        self._block = block
-        self._memory = aligned_memory(64, n_bytes)
-        self._slots_in = <Slot*> calloc(info.n_inputs, sizeof(Slot))
-        self._slots_out = <Slot*> calloc(info.n_outputs, sizeof(Slot))
-        self._x = <const void**> calloc(info.n_inputs, sizeof(void*))
-        self._y = <void**> calloc(info.n_outputs, sizeof(void*))
-        if not self._memory or not self._slots_in or not self._slots_out or not self._x or not self._y:
+                  double gain=INFINITY, Py_ssize_t rewind=0):
+        cdef Stream like = model if isinstance(model, Stream) else None  # of which it shall be a fork, all but what it remembers
+        self.model = model if like is None else like.model
+        cdef const ut_model* m = <const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1")
+        describe_stream(self, m, block) if like is None else describe_alike(self, like)
+        self._memory = aligned_memory(64, self._n_bytes)
+        if not self._memory:
             raise MemoryError
-        if ut_stream_init(self._memory, n_bytes, m, <ut_stream**> &self._stream) != 0:
+        if ut_stream_init(self._memory, self._n_bytes, m, <ut_stream**> &self._stream) != 0:
             raise InternalError("ut_stream_init refused a model that Model.stream had accepted")
-        for i in range(self._n_in):
-            fill_slot(&self._slots_in[i], ut_input(m, i))
-        for i in range(self._n_out):
-            fill_slot(&self._slots_out[i], ut_output(m, i))
-        self._names_in = names_of(model.inputs, self._n_in)
-        self._names_out = names_of(model.outputs, self._n_out)
-        self._multiply_adds = info.multiply_adds
-        self._whole_block = min(block, info.block) if block else info.block
-        self._single = self._n_in == 1 and self._n_out == 1
-        self.n_inputs = self._slots_in[0].size if self._n_in == 1 else -1
-        self.n_outputs = self._slots_out[0].size if self._n_out == 1 else -1
-        # Giving up the GIL costs about as much as a small step; larger ones let other threads run.
-        self._release = model.file_bytes > 262144
         self.threads = 1
+        if rewind:
+            keep_history(self, m, rewind)
         if threads != 1:
             self._share(threads, measure, least, gain)
 
     def __dealloc__(self):
         Helpers.dismiss(<Helpers*> self._helpers)
         aligned_free(self._memory)
-        free(self._slots_in)
-        free(self._slots_out)
-        free(self._x)
-        free(self._y)
+        aligned_free(self._history_memory)
+        free(self._places)
 
     cdef int _share(self, Py_ssize_t threads, bint measure, size_t least, double gain) except -1:
         """Take `threads` threads for the layers that have at least `least` bytes of weights, if that pays."""
@@ -166,21 +141,26 @@ cdef class Stream:
         (<Helpers*> self._helpers).prepare(n_frames)
 
     cdef void c_step(self, const void* x, void* y) noexcept nogil:
-        if self._helpers:
-            self._prepare(1)
-        ut_step(<ut_stream*> self._stream, x, y)
+        take(self, 1, &x, &y)
         self.position += 1
 
     cdef void c_run(self, Py_ssize_t n_frames, const void* x, void* y) noexcept nogil:
-        if self._helpers:
-            self._prepare(n_frames)
-        ut_run(<ut_stream*> self._stream, n_frames, &x, &y)
+        cdef Py_ssize_t early = n_frames, done
+        cdef const void* x_at
+        cdef void* y_at
+        if self._history:
+            early = forget_before(self, n_frames)
+        if early or not n_frames:
+            run_unkept(self, early, &x, &y)
+        for done in range(early, n_frames):
+            x_at, y_at = <const char*> x + 4 * done * self.n_inputs, <char*> y + 4 * done * self.n_outputs
+            take(self, 1, &x_at, &y_at)
         self.position += n_frames
 
     cdef void c_flush(self, void* y) noexcept nogil:
-        if self._helpers and self._latency:
-            self._prepare(self._latency)
-        ut_flush(<ut_stream*> self._stream, &y)
+        if self._latency:
+            forget(self)
+            run_unkept(self, self._latency, NULL, &y)
 
     cdef int _enter(self) except -1:
         if self._busy == PROPOSED:
@@ -259,12 +239,10 @@ cdef class Stream:
             if self._release:
                 self._busy = WORKING
                 with nogil:
-                    if self._helpers:
-                        self._prepare(1)
-                    ut_step(<ut_stream*> self._stream, px, py)
+                    take(self, 1, &px, &py)
                 self._busy = 0
             else:
-                ut_step(<ut_stream*> self._stream, px, py)
+                take(self, 1, &px, &py)
             self.position += 1
         return out
 
@@ -311,7 +289,7 @@ cdef class Stream:
         1
         """
         self._settle_proposal("commit()")
-        ut_commit(<ut_stream*> self._stream)
+        commit_frame(self)
 
     @cython.critical_section
     def rollback(self):
@@ -326,8 +304,31 @@ cdef class Stream:
         0
         """
         self._settle_proposal("rollback()")
-        ut_rollback(<ut_stream*> self._stream)
-        self.position -= 1
+        roll_frame_back(self)
+
+    def rewind(self, n=1):
+        """Go back n timesteps, as if they had not been taken.
+
+        What follows is, to the bit, what a stream gives that never took them. For decoders that try several timesteps
+        ahead, and keep as many of them as turn out right. Takes the time of one copy of the state, however long the
+        stream is (of windows over time, n copies of a frame). `Model.stream(rewind=k)` keeps the last k timesteps, of
+        `step` and `run` alike. A fork keeps the same ones, for one more copy of each; `reset`, `restore`, `settle`, a
+        `flush` that gives frames and writing to `state` forget them, and a copy by pickle has none.
+
+        Args:
+            n: timesteps, 0 to `kept`.
+
+        Raises:
+            StateError: fewer are kept, or a proposal is pending. The stream is as it was.
+            ValueError: n is negative.
+
+        >>> draft = model.stream(rewind=4)
+        >>> Y = draft.run(X[:4])
+        >>> draft.rewind(3)
+        >>> draft.position, bool(np.all(draft.run(X[1:4]) == Y[1:]))
+        (1, True)
+        """
+        rewind_stream(self, index(n))
 
     def run(self, X, out=None):
         """Advance T timesteps in one call, without the GIL; equal, to the bit, to T calls of `step`.
@@ -362,43 +363,8 @@ cdef class Stream:
         with cython.critical_section(self):
             self._enter()  # again: converting X may have let another thread in
             self._x[0], self._y[0] = px, py
-            self._run_frames(n)
+            run_frames(self, n)
         return out
-
-    cdef int _run_frames(self, Py_ssize_t n, bint flush=False) except -1:
-        """Take n frames from _x, none to flush, to _y, both of which it moves on; between them Ctrl-C is answered."""
-        cdef Slices slices
-        cdef const void** x = self._x
-        cdef Py_ssize_t done = 0, some
-        cdef int i
-        if flush:
-            x = NULL
-        elif self._most:
-            check_room(self, n)
-        self._busy = WORKING
-        slices.begin(self._multiply_adds, self._whole_block)
-        try:
-            with nogil:
-                while True:
-                    some = slices.next(n - done)
-                    if self._helpers:
-                        self._prepare(some)
-                    ut_run(<ut_stream*> self._stream, some, x, self._y)
-                    done += some
-                    if done == n:
-                        break
-                    for i in range(0 if flush else self._n_in):
-                        self._x[i] = <const char*> self._x[i] + 4 * some * self._slots_in[i].size
-                    for i in range(self._n_out):
-                        self._y[i] = <char*> self._y[i] + 4 * some * self._slots_out[i].size
-                    if slices.look():
-                        with gil:
-                            PyErr_CheckSignals()
-        finally:
-            if not flush:
-                self.position += done
-            self._busy = 0
-        return 0
 
     def flush(self, out=None):
         """End the sequence: the last `Model.latency` output frames of a model that looks ahead.
@@ -518,6 +484,19 @@ cdef class Stream:
         resume_stream(self, snapshot, settled, position)
 
     @property
+    def kept(self):
+        """Timesteps that `rewind` can undo now, at most the k of `Model.stream(rewind=k)`.
+
+        A `run` that Ctrl-C ends may have left fewer than k.
+
+        >>> draft = model.stream(rewind=4)
+        >>> Y = draft.run(X)
+        >>> draft.kept
+        4
+        """
+        return kept_of(self)
+
+    @property
     def state(self):
         """The hidden state by name, to read and write: an `undertow.states.StateView`.
 
@@ -567,6 +546,7 @@ cdef class Stream:
         check_fields(<const ut_model*> PyCapsule_GetPointer(self.model._capsule, b"undertow.model.1"), numbers, arrays)
         with cython.critical_section(self):
             self._enter()
+            forget(self)
             self._write_states(numbers, arrays)
 
     cdef void _write_states(self, list numbers, list arrays):
@@ -586,6 +566,7 @@ cdef class Stream:
 
 
 include "pool.pxi"
+include "pool_history.pxi"
 include "pool_calls.pxi"
 include "pickling.pxi"
 include "starts.pxi"

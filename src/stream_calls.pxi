@@ -10,20 +10,6 @@ cdef int check_room(Stream stream, Py_ssize_t n) except -1:
     return 0
 
 
-cdef int propose_frame(Stream stream) except -1:
-    """One timestep from _x to _y that may be undone; the caller has entered."""
-    if stream._most:
-        check_room(stream, 1)
-    stream._busy = WORKING
-    with nogil:
-        if stream._helpers:
-            stream._prepare(1)
-        ut_propose(<ut_stream*> stream._stream, stream._x, stream._y)
-    stream.position += 1
-    stream._busy = PROPOSED
-    return 0
-
-
 cdef object many_frames(Stream stream, object x, object out, int lead, bint proposal=False):
     cdef Py_ssize_t n = 1
     cdef int i, j
@@ -55,7 +41,7 @@ cdef object many_frames(Stream stream, object x, object out, int lead, bint prop
         if proposal:
             propose_frame(stream)
         else:
-            stream._run_frames(n)
+            run_frames(stream, n)
     return named(stream._names_out, ys, out)
 
 
@@ -73,5 +59,5 @@ cdef object flush_stream(Stream stream, object out):
         if out is not None and overlapping(stream._y, stream._slots_out, stream._n_out, stream._latency, &i, &j):
             refuse_shared(stream._names_out, j, i)
         if stream._latency:
-            stream._run_frames(stream._latency, True)
+            run_frames(stream, stream._latency, True)
     return named(stream._names_out, ys, out)

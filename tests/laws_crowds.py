@@ -18,6 +18,28 @@ def pool(case: Case, rng) -> None:
     company(case, rng, case.frames)
 
 
+def rewound(case: Case, rng) -> None:
+    """Streams of a pool go back, each as far as it likes, to where they would be without those timesteps."""
+    k, n = int(rng.choice([1, 3, 8])), int(rng.integers(1, 5))
+    pool = case.some_model(rng).pool(n + 1, int(rng.integers(1, 3)), rewind=k)
+    ids = pool.open(n)
+    (twin,) = pool.open()
+    for T in rng.integers(0, 2 * k + 1, size=4):
+        X = case.frames(rng, n, int(T))
+        before = [pool.snapshot(i) for i in ids]
+        pool.run(ids, case.one(X))
+        back = rng.integers(0, pool.kept(ids) + 1)
+        pool.rewind(ids, back)
+        for row, i in enumerate(ids):
+            left = int(T) - int(back[row])
+            if left >= 0:
+                pool.restore(twin, before[row])
+                cut = {name: x[row : row + 1, :left] for name, x in X.items()}
+                pool.run([twin], case.one(case.cut(cut, slice(None))))
+                case.same_state(pool.snapshot(i), pool.snapshot(twin), f"{back[row]} of {T} frames undone, of {k} kept")
+    pool.shutdown()
+
+
 def sick_pool(case: Case, rng) -> None:
     """The same where some streams are fed what is no number: it stays in them."""
     company(case, rng, lambda rng, *lead: (case.hard_frames if rng.random() < 0.5 else case.frames)(rng, *lead))

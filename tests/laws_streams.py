@@ -93,6 +93,29 @@ def undone(case: Case, rng) -> None:
     case.same(case.joined([*parts, ended(case, stream)]), rows, "with proposals undone")
 
 
+def rewound(case: Case, rng) -> None:
+    """A stream that goes back is one that never took those timesteps, however they were taken."""
+    k, model, (rows, state), parts = int(rng.choice([1, 2, 5, 17])), case.some_model(rng), case.rows, []
+    stream = model.stream(block=int(rng.integers(1, model.block + 1)), rewind=k)
+    for start, stop in case.cuts(rng, case.T):
+        parts.append(advance(case, stream, case.X, slice(start, stop), rng))
+        before, n = stream.snapshot(), int(rng.integers(0, 2 * k + 2))
+        advance(case, stream, case.hard_frames(rng, n), slice(0, n), rng)
+        if n <= k:
+            stream.rewind(n)
+            case.same_state(stream.snapshot(), before, f"{n} of {k} frames undone before frame {stop}")
+        else:
+            case.holds(stream.kept == k, f"{stream.kept} frames are kept, not {k}")
+            stream.restore(before)
+        n = int(rng.integers(0, stream.kept + 1))
+        stream.rewind(n)
+        if n:
+            cut = {name: y[len(y) - n :] for name, y in case.joined(parts).items()}
+            case.same(advance(case, stream, case.X, slice(stop - n, stop), rng), cut, f"{n} frames again, to {stop}")
+    case.same_state(stream.snapshot(), state, "with frames undone")
+    case.same(case.joined([*parts, ended(case, stream)]), rows, "with frames undone")
+
+
 def carried(case: Case, rng) -> None:
     """State is bytes: carried on by snapshots, forks, fields, resets, in and out of a pool, to any instruction set."""
     stream, (rows, state), parts, junk = case.some_model(rng).stream(), case.rows, [], case.frames(rng, 3)

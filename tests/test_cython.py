@@ -77,6 +77,22 @@ def test_same_bits_as_run(consumer, way, op, isa):
     assert stream.snapshot() == reference.snapshot()
 
 
+@pytest.mark.parametrize("way", ["step_all", "run_all"])
+def test_timesteps_are_kept(consumer, way):
+    model = Model.from_graph(single(np.random.default_rng(2), "gru", 5, 21))
+    X = vectors(9, 5)
+    expected = model.run(X)
+    stream, twin = model.stream(rewind=4), model.stream()
+    for part, kept in ((X[:2], 2), (X[2:], 4)):
+        Y = np.empty((len(part), 21), np.float32)
+        getattr(consumer, way)(stream, part, Y)
+        assert stream.kept == kept
+    np.testing.assert_array_equal(bits(Y), bits(expected[2:]))
+    twin.run(X[:5])
+    stream.rewind(4)
+    assert stream.snapshot() == twin.snapshot()
+
+
 def test_example_model(consumer):
     model = undertow.load(undertow.example("digits"))
     X = vectors(50, 8)

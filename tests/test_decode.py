@@ -353,6 +353,41 @@ def test_streams_go_on_from_where_they_stand():
     assert [next(pieces) for _ in range(60)] == whole.tolist()
 
 
+def test_what_a_stream_keeps_can_be_undone():
+    """Ids are timesteps like any other: of 9, the last 4 are kept, whether they were chosen or of a prompt."""
+    model = text_model()
+    stream, plain = model.stream(rewind=4), model.stream()
+    ids = decode.greedy(stream, [3, 1, 4], steps=7)
+    assert stream.kept == 4
+    fed = [3, 1, 4, *ids.tolist()][:9]
+    for id in fed[:6]:
+        plain.step(np.int32(id))
+    stream.rewind(3)
+    for id in fed[6:]:
+        np.testing.assert_array_equal(stream.step(np.int32(id)), plain.step(np.int32(id)))
+
+
+def test_a_bound_on_frames_is_kept():
+    g = Graph("bounded")
+    rng = np.random.default_rng(0)
+    logits = dense(g, rng, recurrent(g, rng, embedded(g, rng), E), V, H)
+    seen = g.state("seen.at_most_6", (1,))
+    seen.next = seen + 1
+    g.output("logits", logits)
+    model = undertow.Model.from_graph(g)
+    assert model.max_frames == 6
+    ids = decode.greedy(model, [1, 2], steps=5)
+    assert len(ids) == 5
+    stream = model.stream()
+    with pytest.raises(undertow.StateError, match="has had 1 frames, and 6 more are beyond the 6"):
+        decode.greedy(stream, [1, 2], steps=6)
+    stream = model.stream()
+    for _, id in zip(range(5), decode.tokens(stream, [1, 2]), strict=False):
+        assert id == ids[_]
+    with pytest.raises(undertow.UnsupportedError, match="at most 6 frames"):
+        decode.beam(model, 1, width=2, steps=2, end=0)
+
+
 def test_a_generator_is_drawn_from_once_for_each_id():
     model, rng = text_model(), np.random.default_rng(3)
     ids = decode.sample(model, 3, 17, seed=rng)

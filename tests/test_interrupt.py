@@ -120,6 +120,34 @@ def test_a_pool_stops_all_its_streams_behind_the_same_frame(model, n, threads):
             np.testing.assert_array_equal(rest[name][i], expected[name][taken:])
 
 
+@pytest.mark.parametrize("k", [3, 100_000])
+@pytest.mark.parametrize("of_pool", [False, True])
+def test_what_was_kept_when_it_stopped(model, of_pool, k):
+    """Nothing of a run whose last frames were not reached, or all frames since it began."""
+    X = signals_of(100_000 if k > 3 else 1_000_000)
+    if of_pool:
+        pool = model.pool(1, rewind=k)
+        ids = pool.open(1)
+        pool.run(ids, X[None, :2])
+        assert stopped(lambda: pool.run(ids, X[None]))
+        taken, (kept,) = pool.advanced, pool.kept(ids)
+        pool.rewind(ids, kept)
+        state = pool.snapshot(ids[0])
+    else:
+        stream = model.stream(rewind=k)
+        stream.run(X[:2])
+        assert stopped(lambda: stream.run(X))
+        taken, kept = stream.position - 2, stream.kept
+        stream.rewind(kept)
+        state = stream.snapshot()
+    assert 0 < taken < len(X) and kept == (0 if k == 3 else taken + 2)
+    twin = model.stream()
+    if kept == 0:
+        twin.run(X[:2])
+        twin.run(X[:taken])
+    assert state == twin.snapshot()
+
+
 @pytest.mark.skipif(len(getattr(__import__("os"), "sched_getaffinity", lambda _: [0])(0)) < 2, reason="needs two CPUs")
 def test_a_stream_of_two_threads_stops_too(model):
     X = signals_of(300_000)

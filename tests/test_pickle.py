@@ -205,13 +205,13 @@ def test_a_block_and_threads_travel():
     again = copy.deepcopy(stream)
     X = frames(wide, 5, seed=1)
     assert_same_bits(again.run(X), stream.run(X))
-    assert again.threads == min(2, undertow.model._usable_cpus())
+    assert again.threads == min(2, undertow._threads.usable_cpus())
 
 
 def test_threads_that_are_not_there_are_done_without(monkeypatch):
     wide = Model.from_graph(single(np.random.default_rng(1), "gru", 64, 256))
     data = pickle.dumps(undertow.Stream(wide, 0, 2, False))
-    monkeypatch.setattr(undertow.model, "_usable_cpus", lambda: 1)
+    monkeypatch.setattr(undertow._threads, "usable_cpus", lambda: 1)
     assert pickle.loads(data).threads == 1
 
 

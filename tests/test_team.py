@@ -193,7 +193,7 @@ def test_the_measurement_leaves_a_fresh_stream():
 
 
 def test_small_models_keep_to_one_thread(monkeypatch):
-    monkeypatch.setattr("undertow.model._usable_cpus", lambda: 8)
+    monkeypatch.setattr("undertow._threads.usable_cpus", lambda: 8)
     before = n_tasks() if TASKS.exists() else 0
     for measure in (True, False):
         stream = large(20).stream(threads=8, measure=measure)
@@ -202,7 +202,7 @@ def test_small_models_keep_to_one_thread(monkeypatch):
 
 
 def test_model_stream_takes_threads(monkeypatch):
-    monkeypatch.setattr("undertow.model._usable_cpus", lambda: 2)
+    monkeypatch.setattr("undertow._threads.usable_cpus", lambda: 2)
     model = large()
     assert model.stream().threads == 1
     assert model.stream(threads=2, measure=False).threads == 2

@@ -51,7 +51,7 @@ typedef enum ut_status {
   UT_E_VERSION = -5,     /* a .tow format version that this library does not read       */
   UT_E_UNSUPPORTED = -6, /* well-formed, but this build cannot run it                   */
   UT_E_ISA = -7,         /* forced instruction set unknown, not built, or not on this CPU */
-  UT_E_STATE = -8,       /* a snapshot of another model or size; no snapshot            */
+  UT_E_STATE = -8,       /* a snapshot of another model or size; no snapshot; more than a history keeps */
   UT_E_WHOLE = -9,       /* the model needs whole sequences and cannot be streamed      */
   UT_E_STOPPED = -10     /* the caller's own function ended the run                      */
 } ut_status;             /* values never change; new ones are appended                  */
@@ -67,6 +67,7 @@ typedef struct ut_model ut_model;   /* weights and plan, read-only */
 typedef struct ut_stream ut_stream; /* one sequence in flight      */
 typedef struct ut_batch ut_batch;   /* workspace of one thread that advances many sequences together */
 typedef struct ut_team ut_team;     /* several threads that advance one sequence together */
+typedef struct ut_history ut_history; /* what a stream remembered before its last timesteps */
 
 typedef struct ut_string {
   const char* data;
@@ -228,6 +229,46 @@ ut_status ut_snapshot_load(ut_stream* stream, const void* bytes, size_t n, ut_er
 
 /* ut_stream_copy - make `to` remember what `from` does. Both must be streams of one model, else UT_E_STATE. */
 ut_status ut_stream_copy(ut_stream* to, const ut_stream* from);
+
+/* --- going back -------------------------------------------------------------------------------------------------------
+ * A history keeps what a stream remembered before each of its last k timesteps, so that they can be undone:
+ *
+ *     ut_history_init(mem, ut_history_bytes(model, 4), stream, 4, &history);
+ *     ut_history_run(history, 1, &x, &y);           in place of ut_step or ut_run
+ *     ut_history_rewind(history, 2);                as if the last two timesteps had not been taken, to the bit
+ *
+ * A timestep costs one copy of the state more; of a window, such as a convolution's or a cache that attention reads, one copy of a
+ * frame. What else changes the stream (ut_step, ut_run, ut_flush, ut_stream_reset, ut_stream_set, ut_snapshot_load,
+ * ut_stream_copy, a write where ut_stream_state points) a history does not see: call ut_history_trim(history, 0) then. It belongs to
+ * its stream's thread, and only programs that call it link it. Streams of a batch are blocks of states: copy those. */
+
+/* ut_history_bytes - memory for a history of k >= 1 timesteps; 0 if k is 0, or if that does not fit a size_t. */
+size_t ut_history_bytes(const ut_model* model, size_t k);
+
+/* ut_history_init - place a history in `mem`: the stream's, from now on, with nothing kept.
+ *   mem     `bytes` >= ut_history_bytes(model, k), aligned to UT_ALIGN; yours again when you stop using *out
+ *   returns UT_OK, UT_E_ARGUMENT, UT_E_ALIGN or UT_E_MEMORY; *out is untouched on failure */
+ut_status ut_history_init(void* mem, size_t bytes, ut_stream* stream, size_t k, ut_history** out);
+
+/* ut_history_run - ut_run of its stream, to the bit, of which the last k timesteps can be undone. Cannot fail. Of n_frames > k
+ * the first n_frames - k are one call of ut_run, which forgets what was kept, and each of the others is one of its own: where the stream
+ * has a team, its helpers come to each. */
+void ut_history_run(ut_history* history, size_t n_frames, const void* const* x, void* const* y);
+
+/* ut_history_kept - timesteps that can be undone, at most k. */
+size_t ut_history_kept(const ut_history* history);
+
+/* ut_history_trim - forget all but the last `most` of them; 0: all. */
+void ut_history_trim(ut_history* history, size_t most);
+
+/* ut_history_rewind - undo the last n timesteps: ut_history_kept is n less. A time that does not depend on how many timesteps the stream
+ * has taken: one copy of a state; of a window n copies of a frame.
+ *   returns UT_OK, or UT_E_STATE if fewer are kept: the stream is as it was */
+ut_status ut_history_rewind(ut_history* history, size_t n);
+
+/* ut_history_copy - after ut_stream_copy from its stream to that of `to`: make `to` keep the same timesteps, or the last of them where
+ * it has less room. Both must be of one model, else UT_E_STATE. */
+ut_status ut_history_copy(ut_history* to, const ut_history* from);
 
 /* --- several threads for one stream -----------------------------------------------------------------------------------
  * A team advances one stream: worker 0 is whoever calls ut_step, ut_run, ut_flush or ut_propose, workers 1 to n_workers - 1 are

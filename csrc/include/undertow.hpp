@@ -26,7 +26,7 @@
  *          system call, as long as what they are given has the right size.
  * Numbers  Those of undertow.h, to the bit.
  *
- * Teams, batches and whole sequences have no classes here: Model::get and Stream::get give what undertow.h asks for. */
+ * Teams, histories, batches and whole sequences have no classes here: Model::get and Stream::get give what undertow.h asks for. */
 #ifndef UNDERTOW_HPP_
 #define UNDERTOW_HPP_
 

@@ -71,6 +71,18 @@ class Ring {
     memcpy(next_, &next, sizeof next);
   }
 
+  // Undoes `advance`, of any number of frames. What the ring had n frames ago is there but for the oldest of it, which the
+  // later ones may have written over: put_oldest has the i-th of these, for as many as were dropped since.
+  void go_back(size_t n) {
+    n %= n_;
+    at_ = at_ < n ? at_ + n_ - n : at_ - n;
+    const uint32_t next = static_cast<uint32_t>(at_);
+    memcpy(next_, &next, sizeof next);
+  }
+  void put_oldest(size_t i, const float* frame) const {
+    put_at(place(static_cast<ptrdiff_t>(i) - static_cast<ptrdiff_t>(span_)), {frame, width_, 1, width_}, 1);
+  }
+
   // From a window's state, and into it.
   void load(const float* state) {
     at_ = 0;

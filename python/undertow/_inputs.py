@@ -186,6 +186,22 @@ def stream_ids(ids: Any, one: bool) -> np.ndarray:
     return np.ascontiguousarray(array, np.int64).reshape(-1)
 
 
+def timesteps(n: Any, count: int) -> list[int]:
+    """How many timesteps each of `count` streams goes back: Python's integers, from one or an array of them.
+
+    Raises:
+        TypeError: they are not integers. ShapeError: there are not as many numbers as streams.
+    """
+    array = np.asarray(n)
+    if array.size == 0 and not isinstance(n, np.ndarray):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"n must be an integer, or one for each stream, got {array.dtype} {array.shape}")
+    if array.shape not in ((), (count,)):
+        raise ShapeError(f"n has shape {array.shape}, expected one integer, or ({count},): one for each stream")
+    return [int(i) for i in np.broadcast_to(array, (count,))]
+
+
 def refuse_lengths(names: Sequence[str], lengths: Sequence[int]) -> NoReturn:
     raise ShapeError(
         "inputs differ in their number of frames: "

@@ -99,7 +99,7 @@ class ToleranceError(Error, ValueError):
 
 
 class StateError(Error, ValueError):
-    """A snapshot or state does not belong to this model, or a proposal is pending, or not pending.
+    """A snapshot or state does not belong to this model, a proposal is pending, or not, or too few timesteps are kept.
 
     >>> undertow.load(undertow.example("digits")).stream().commit()
     Traceback (most recent call last):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _batches, _core, _files, _proof, tow
+from . import _batches, _core, _files, _proof, _threads, tow
 from ._inputs import by_name, coerce, refuse_full, refuse_ids, refuse_lengths
 from ._text import quoted
 from .compile import compile_graph
@@ -42,19 +42,6 @@ LIMITS = (
     "multiply_adds",
     "bytes_per_step",
 )
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _checked_threads(threads: int) -> int:
-    threads, cpus = index(threads), _usable_cpus()
-    if not 1 <= threads <= cpus:
-        raise ValueError(f"threads is {threads}, expected 1 to {cpus}, the CPUs that this process may use")
-    return threads
 
 
 class Model:
@@ -287,6 +274,7 @@ class Model:
         block: int | None = None,
         threads: int = 1,
         measure: bool = True,
+        rewind: int = 0,
     ) -> Stream:
         """Start a stream.
 
@@ -302,9 +290,12 @@ class Model:
             measure: find that out now, which takes some ten milliseconds, or 20 steps if those take longer; later calls
                 then go on alone for a while where a helper has lost its core to another program. False: take the
                 threads unseen and always wait for them.
+            rewind: timesteps that `Stream.rewind` can undo, the last ones: takes memory for one state more than
+                that, and with each timestep a copy of the state (of windows over time, of a frame).
 
         Raises:
-            ValueError: threads or block is out of range; at most as many threads as CPUs that this process may use.
+            ValueError: threads, block or rewind is out of range; at most as many threads as CPUs that this process may
+                use.
             UnsupportedError: the model needs the whole sequence; names the node.
             StateError: the snapshot is damaged or of another model.
 
@@ -317,7 +308,9 @@ class Model:
         self._require_streamable()
         if block is not None and not 1 <= block <= self.block:
             raise ValueError(f"block is {block}, expected 1 to {self.block} for {quoted(self.name)}")
-        stream = Stream(self, block or 0, _checked_threads(threads), measure)
+        if (rewind := index(rewind)) < 0:
+            raise ValueError(f"rewind is {rewind}, expected the number of timesteps to keep, 0 or more")
+        stream = Stream(self, block or 0, _threads.checked(threads), measure, rewind=rewind)
         if snapshot is not None:
             stream.restore(snapshot)
         if state is not None:
@@ -326,16 +319,17 @@ class Model:
                 fields[name] = value
         return stream
 
-    def pool(self, capacity: int, threads: int = 1) -> Pool:
+    def pool(self, capacity: int, threads: int = 1, *, rewind: int = 0) -> Pool:
         """A pool of streams that advance together: one read of the weights serves many of them.
 
         Args:
             capacity: streams that may be open at a time; memory for all of them is set aside now.
             threads: that share the streams of a call among them, the caller's included. Bits do not depend on it.
+            rewind: timesteps of each stream that `Pool.rewind` can undo, as of `stream`.
 
         Raises:
             UnsupportedError: the model needs the whole sequence; names the node.
-            ValueError: capacity is not 1 to 2^31 - 1, or threads not 1 to 256.
+            ValueError: capacity is not 1 to 2^31 - 1, threads not 1 to 256, or rewind negative.
 
         >>> pool = model.pool(1000)
         >>> ids = pool.open(64)
@@ -343,7 +337,7 @@ class Model:
         (64, 10)
         """
         self._require_streamable()
-        return Pool(self, capacity, threads)
+        return Pool(self, capacity, threads, rewind)
 
     def _require_streamable(self) -> None:
         if not self.streamable:
@@ -390,7 +384,7 @@ class Model:
         >>> model.run(np.stack([X] * 32)).shape         # 32 sequences, each from a fresh state
         (32, 100, 10)
         """
-        threads = _checked_threads(threads)
+        threads = _threads.checked(threads)
         if (sequences := _batches.apart(X, self.inputs, self.frames_in)) is None:
             outputs, _ = self.run_with_state(X, state=state, length=length)  # type: ignore[arg-type]
             return outputs
@@ -566,17 +560,19 @@ class Model:
             StateError: the parts are damaged, or of another model.
         """
         checked("stream", parts, total)
-        block, threads, least, measure, *where = parts
-        stream = cls.__new__(cls, self, block, min(threads, _usable_cpus()), measure, least)
-        stream._resume(*where)
+        block, threads, least, measure, snapshot, settled, position, *kept = parts
+        stream = cls.__new__(
+            cls, self, block, min(threads, _threads.usable_cpus()), measure, least, rewind=kept[0] if kept else 0
+        )
+        stream._resume(snapshot, settled, position)
         return stream
 
     def _resumed_pool(self, cls: type[Pool], parts: tuple[Any, ...], total: int) -> Pool:
         """As `_resumed_stream`, of a pool. Raises PoolError, too."""
         checked("pool", parts, total)
-        capacity, threads, *streams = parts
-        pool = cls.__new__(cls, self, capacity, threads)
-        pool._resume(*streams)
+        capacity, threads, ids, states, advanced, *kept = parts
+        pool = cls.__new__(cls, self, capacity, threads, *kept)
+        pool._resume(ids, states, advanced)
         return pool
 
     def __repr__(self) -> str:

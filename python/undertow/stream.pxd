@@ -66,6 +66,11 @@ cdef class Stream:
     """
     cdef unsigned long long _multiply_adds
     cdef Py_ssize_t _whole_block  # frames that a run works on at a time
+    cdef void* _places   # the memory of _slots_in to _y
+    cdef size_t _n_bytes  # of _memory
+    cdef void* _history_memory
+    cdef void* _history
+    cdef Py_ssize_t _most_kept
     cdef object __weakref__
 
     cdef void c_step(self, const void* x, void* y) noexcept nogil
@@ -79,5 +84,4 @@ cdef class Stream:
     cdef object _input(self, object x, int i, int lead)
     cdef object _output(self, object out, int i, int lead, Py_ssize_t n)
     cdef int _settle_proposal(self, str how) except -1
-    cdef int _run_frames(self, Py_ssize_t n, bint flush=*) except -1
     cdef void _write_states(self, list numbers, list arrays)

@@ -90,6 +90,7 @@ class Stream:
         measure: bool = True,
         least: int = 131072,
         gain: float = ...,
+        rewind: int = 0,
     ) -> Self: ...
     def step(self, x: Frames, out: Any = None) -> Any:
         """Advance one timestep, or several where the model strides along time: `Model.frames_in` of them are a frame.
@@ -152,6 +153,28 @@ class Stream:
         >>> stream.rollback()
         >>> stream.position
         0
+        """
+    def rewind(self, n: SupportsIndex = 1) -> None:
+        """Go back n timesteps, as if they had not been taken.
+
+        What follows is, to the bit, what a stream gives that never took them. For decoders that try several timesteps
+        ahead, and keep as many of them as turn out right. Takes the time of one copy of the state, however long the
+        stream is (of windows over time, n copies of a frame). `Model.stream(rewind=k)` keeps the last k timesteps, of
+        `step` and `run` alike. A fork keeps the same ones, for one more copy of each; `reset`, `restore`, `settle`, a
+        `flush` that gives frames and writing to `state` forget them, and a copy by pickle has none.
+
+        Args:
+            n: timesteps, 0 to `kept`.
+
+        Raises:
+            StateError: fewer are kept, or a proposal is pending. The stream is as it was.
+            ValueError: n is negative.
+
+        >>> draft = model.stream(rewind=4)
+        >>> Y = draft.run(X[:4])
+        >>> draft.rewind(3)
+        >>> draft.position, bool(np.all(draft.run(X[1:4]) == Y[1:]))
+        (1, True)
         """
     def run(self, X: Frames, out: Any = None) -> Any:
         """Advance T timesteps in one call, without the GIL; equal, to the bit, to T calls of `step`.
@@ -267,6 +290,17 @@ class Stream:
         (True, 9)
         """
     @property
+    def kept(self) -> int:
+        """Timesteps that `rewind` can undo now, at most the k of `Model.stream(rewind=k)`.
+
+        A `run` that Ctrl-C ends may have left fewer than k.
+
+        >>> draft = model.stream(rewind=4)
+        >>> Y = draft.run(X)
+        >>> draft.kept
+        4
+        """
+    @property
     def state(self) -> StateView:
         """The hidden state by name, to read and write: an `undertow.states.StateView`.
 
@@ -372,7 +406,9 @@ class Pool:
         >>> pool.advanced
         5
         """
-    def __new__(cls, model: Model, capacity: SupportsIndex, threads: SupportsIndex = 1) -> Self: ...
+    def __new__(
+        cls, model: Model, capacity: SupportsIndex, threads: SupportsIndex = 1, rewind: SupportsIndex = 0
+    ) -> Self: ...
     def open(
         self, n: SupportsIndex = 1, *, state: Mapping[str, Any] | None = None, snapshot: bytes | None = None
     ) -> NDArray[np.int64]:
@@ -490,6 +526,38 @@ class Pool:
         >>> bool(np.all(pool.step(ids, x) == y))
         True
         """
+    def rewind(self, ids: Ids, n: Any = 1) -> None:
+        """Go back n timesteps, as if they had not been taken, to the bit: as `Stream.rewind`.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+            n: timesteps, 0 to what `kept` says; or an integer for each of the streams.
+
+        Raises:
+            StateError: fewer are kept of one of them, or it has a proposal pending: then none goes back.
+            ValueError: n is negative. ShapeError: there are not as many numbers as streams. PoolError: as of `close`.
+
+        >>> with model.pool(2, rewind=4) as drafts:
+        ...     both = drafts.open(2)
+        ...     Y = drafts.run(both, np.ones((2, 4, 8), np.float32))
+        ...     drafts.rewind(both, [1, 3])
+        ...     drafts.kept(both)
+        array([3, 1])
+        """
+    def kept(self, ids: Ids) -> NDArray[np.int64]:
+        """Timesteps that `rewind` can undo now, at most the k of `Model.pool(..., rewind=k)`.
+
+        Args:
+            ids: int64 array (n,), no stream twice; or a list, or one integer.
+
+        Returns: int64 array (n,).
+
+        Raises:
+            PoolError: as of `close`. StateError: a stream has a proposal pending.
+
+        >>> pool.kept(ids[:2])
+        array([0, 0])
+        """
     def reset(self, ids: Ids, to: bytes | dict[str, Any] | None = None) -> None:
         """Back to the start.
 
@@ -509,7 +577,8 @@ class Pool:
         Args:
             ids: int64 array (n,), or a list, or one integer.
 
-        Returns: the new ids, an int64 array (n,), in that order.
+        Returns: the new ids, an int64 array (n,), in that order. What `rewind` keeps of a stream, its
+            forks keep too, which takes a copy of each state that is kept.
 
         Raises:
             PoolError: there is no room for so many, or as of `close`. StateError: one has a proposal pending.

@@ -162,8 +162,11 @@ void test_stream(const Model& m, const char* what, size_t n_steps) {
   Stream stream(m), other(m);
   Traffic traffic(m, kFrames, 5);
   Bytes snapshot(m.info.snapshot_bytes), workspace(ut_batch_bytes(m.model, 16)), blocks(kStreams * m.info.state_bytes);
+  Bytes past(ut_history_bytes(m.model, 2));
   ut_batch* batch = nullptr;
+  ut_history* history = nullptr;
   CHECK_INT(ut_batch_init(workspace.data(), workspace.size(), m.model, &batch), UT_OK);
+  CHECK_INT(ut_history_init(past.data(), past.size(), other.stream, 2, &history), UT_OK);
   float* states[kStreams];
   for (size_t i = 0; i < kStreams; ++i)
     ut_state_reset(m.model, states[i] = reinterpret_cast<float*>(blocks.data() + i * m.info.state_bytes));
@@ -185,6 +188,8 @@ void test_stream(const Model& m, const char* what, size_t n_steps) {
                   ut_batch_run(batch, kStreams, states, kFrames / kStreams, x, y);
                   ut_propose(other.stream, x, y);
                   ut_rollback(other.stream);
+                  ut_history_run(history, 3, x, y);
+                  ut_history_rewind(history, 2);
                   ut_stream_reset(stream.stream);
                   ut_snapshot_load(stream.stream, snapshot.data(), 7, &err);  // a failure asks for nothing either
                 }
