@@ -2,13 +2,12 @@
 """docs/recurrences.md, made from what the classes of recurrences say of themselves and from what they are compiled to.
 
 Write it with `python docs/_ext/recurrence_table.py > docs/recurrences.md`; tests/test_recurrences.py holds the page to
-it. Times come from bench/recurrences.json, where it is: class name -> {"us": of a step, "onnxruntime": times as long}.
+it.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from collections import Counter
@@ -31,9 +30,9 @@ with states of their own; graphs of small ops from files go through the same pas
 snapshots and exported C, and take weights in 16 and 8 bits.
 
 `from_torch` takes the names of a recurrence's reference package, where its source says so. Each layer is tested against
-its equation in NumPy float64, and against outputs of PyTorch in float64.
+its equation in NumPy float64, and against outputs of PyTorch in float64. `python -m bench recurrences` measures some of
+them beside the same graph op by op and beside one dense layer of as many weights.
 """
-_MEASURED = ROOT / "bench" / "recurrences.json"
 
 
 def _part(words: str, name: str) -> str:
@@ -60,7 +59,6 @@ def _compiled(layer: undertow.Layer, frame: tuple[int, ...]) -> str:
 
 def page() -> str:
     """The text of docs/recurrences.md."""
-    measured = json.loads(_MEASURED.read_text(encoding="utf-8")) if _MEASURED.exists() else {}
     rows, sections, seen = [], [], set()
     for case, (weights, x, _) in golden().items():
         layer = LAYERS[case](weights)
@@ -69,14 +67,12 @@ def page() -> str:
             continue
         seen.add(cls)
         words, name = inspect.getdoc(cls) or "", cls.__name__
-        times = measured.get(name)
-        us, peer = (f"{times['us']:.2f}", f"{times['onnxruntime']:.1f}") if times else ("not measured",) * 2
         link = f"{{py:obj}}`undertow.{name}`"
-        rows.append(f"| {link} | {_part(words, 'State')} | {_compiled(layer, x.shape[1:])} | {us} | {peer} |")
+        rows.append(f"| {link} | {_part(words, 'State')} | {_compiled(layer, x.shape[1:])} |")
         source = fill(f"Source: {_part(words, 'Source')}.", 116, break_long_words=False, break_on_hyphens=False)
         equation = ["```text", *_equation(words), "```"]
         sections.append("\n".join([f"## {name}", "", words.split("\n", 1)[0], "", *equation, "", source, ""]))
-    head = "| layer | state | compiled to | us a step | times as long in ONNX Runtime |\n|---|---|---|---|---|"
+    head = "| layer | state | compiled to |\n|---|---|---|"
     return "\n".join([_HEAD, head, *rows, "", *sections])
 
 
