@@ -301,7 +301,7 @@ constexpr bool has_variant(uint32_t code, int scalars) {
     case kCopy:
     case kSumOfMul:
     case kSumOfMulMinusMul:
-    case kFirstRowReduction + kReduceSum: return scalars == 0;
+    case uint32_t{kFirstRowReduction} + kReduceSum: return scalars == 0;
     default: return is_activation(code) && code != kFirstActivation && scalars == 0;
   }
 }
