@@ -52,8 +52,8 @@ class Reach:
             raise Unclear(f"a tensor of shape {tuple(shape)} is empty")
         for axis, n in enumerate(bits.shape):
             if n > 1:
-                first = bits[(slice(None),) * axis + (slice(1),)]
-                if (bits == first).all():
+                first, last = (bits[(slice(None),) * axis + (one,)] for one in (slice(1), slice(-1, None)))
+                if (last == first).all() and (bits == first).all():  # the last one tells most that are not
                     bits = first
         return cls(tuple(int(n) for n in shape), bits)
 
