@@ -71,7 +71,7 @@ def names(wheel):
 
 
 def test_size(wheel):
-    """The kernels of five instruction sets, once (1.2 MB), streams and decoders (0.1 MB), the package's text (1.1 MB),
+    """The kernels of five instruction sets, once (1.2 MB), streams and decoders (0.1 MB), the package's text (1.3 MB),
     examples with their models.
     """
     with zipfile.ZipFile(wheel) as archive:
@@ -80,7 +80,7 @@ def test_size(wheel):
     examples = sum(n for name, n in size.items() if name.startswith("undertow/examples/"))
     assert compiled < 1_320_000
     assert examples < 1_000_000
-    assert wheel.stat().st_size - compiled - examples < 1_300_000
+    assert wheel.stat().st_size - compiled - examples < 1_400_000
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_sdist_has_what_builds_a_wheel_and_one_test(sdist):
         name for name in files if re.match(r"(\.ci|\.conda|\.github|bench|docs|build)/|.*\.(so|pyd|pyc)$", name)
     ]
     assert {"LICENSE", "README.md", "csrc/include/undertow.h", "python/undertow/examples/digits.tow"} <= files
-    assert sdist.stat().st_size < 2_000_000
+    assert sdist.stat().st_size < 2_200_000
 
 
 def test_the_sdist_s_test_passes(sdist, installed, tmp_path):

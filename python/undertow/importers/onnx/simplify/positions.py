@@ -50,7 +50,7 @@ class _Round:
     every: int = 1
 
 
-class _Unbounded(Exception):
+class Unbounded(Exception):
     """Something depends on how large a position is. Carries the node."""
 
     def __init__(self, node: OnnxNode) -> None:
@@ -93,7 +93,7 @@ class Positions:
                 continue
             try:
                 self.nodes = one.counted(returned)
-            except _Unbounded as unbounded:
+            except Unbounded as unbounded:
                 if wanted is not None:
                     raise UnsupportedError(
                         f"{unbounded.node.where}: depends on how large position {port.name!r} is, which grows in each "
@@ -123,7 +123,7 @@ class _Position:
                 self.own.append(node)
                 try:
                     kind = self._kind(node)
-                except (_Unbounded, Error, TooMuch, ValueError):
+                except (Unbounded, Error, TooMuch, ValueError):
                     cause = next((self.stopped[name] for name in node.inputs if name in self.stopped), node)
                     self.stopped.update({name: cause for name in node.outputs if name})
                     kind = _Line(one, one * 0)
@@ -147,13 +147,13 @@ class _Position:
     def _kind(self, node: OnnxNode) -> _Line | _Round:
         kinds = [self._operand(name) for name in node.inputs if name]
         if any(name in self.stopped for name in node.inputs):
-            raise _Unbounded(node)
+            raise Unbounded(node)
         if all(isinstance(kind, _Round) for kind in kinds):
             rounds = [kind for kind in kinds if isinstance(kind, _Round)]
             return _Round(max(r.first for r in rounds), lcm(*(r.every for r in rounds)))
         lines = [self._line(name) if name else None for name in node.inputs]
         if any(name and line is None for name, line in zip(node.inputs, lines, strict=True)):
-            raise _Unbounded(node)  # beside what comes again
+            raise Unbounded(node)  # beside what comes again
         given = [line for line in lines if line is not None]
         if node.op in ("Add", "Sub"):
             sign = 1 if node.op == "Add" else -1
@@ -171,7 +171,7 @@ class _Position:
         whole = node.op != "Cast" or int(node.attrs.get("to", 0)) in (6, 7)
         if whole and (node.op in _PLAIN or self._moves(node)):
             return self._moved(node, lines)
-        raise _Unbounded(node)
+        raise Unbounded(node)
 
     def _operand(self, name: str) -> _Line | _Round:
         return self.kinds.get(name, _Round())
@@ -203,7 +203,7 @@ class _Position:
         bounds = [line for line in given[1:] if not line.slope.any()]
         falls = node.op == "Min" and any((line.slope < 0).any() for line in given)
         if falls or len(bounds) < len(given) - 1 or not bounds or (node.op == "Clip" and len(given) < 3):
-            raise _Unbounded(node)
+            raise Unbounded(node)
         return _Round(max(_meets(given[0], line) for line in bounds), 1)
 
     # -- a table of it --------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class _Position:
         """The nodes of the graph, with what they read of the position from tables.
 
         Raises:
-            _Unbounded: something depends on how large it is.
+            Unbounded: something depends on how large it is.
             Error, TooMuch: it cannot be told while loading.
         """
         own = {id(node) for node in self.own}
@@ -222,7 +222,7 @@ class _Position:
         for name in read:
             if name in self.stopped or not isinstance(self.kinds[name], _Round):
                 readers = [node for node in rest if name in node.uses]
-                raise _Unbounded(self.stopped.get(name) or (readers or self.own)[0])
+                raise Unbounded(self.stopped.get(name) or (readers or self.own)[0])
         rounds = [kind for name in read if isinstance(kind := self.kinds[name], _Round)]
         first, every = max((r.first for r in rounds), default=0), lcm(*(r.every for r in rounds))
         n = first + every
@@ -235,7 +235,7 @@ class _Position:
         for ahead in (n, n + 1, 5 * n - 1, 97 * n + first):  # the rules above, held against the nodes
             again, at = self._values(read, ahead), first + (ahead - first) % every
             if not all(np.array_equal(again[name], tables[name][at]) for name in read):
-                raise _Unbounded(self.own[0])
+                raise Unbounded(self.own[0])
         step = self.kinds[returned]
         assert isinstance(step, _Line)
         self._emit(first, every, returned, int(step.offset.reshape(-1)[0]))
@@ -244,7 +244,7 @@ class _Position:
         used = set(self.graph.outputs).union(*(node.uses for node in kept))
         for name in (name for name in read if name in used):
             if tables[name].dtype.kind in "iu":
-                raise _Unbounded(next((node for node in kept if name in node.uses), self.own[0]))
+                raise Unbounded(next((node for node in kept if name in node.uses), self.own[0]))
             hot.value(name, tables[name])
         return _in_order([*self.added, *kept], {*self.graph.constants})
 
@@ -292,7 +292,7 @@ class _Position:
             return False
         others = [name for i, name in enumerate(node.inputs) if name in tables and i not in slots]
         if len(slots) > 1 or others:
-            raise _Unbounded(node)
+            raise Unbounded(node)
         table = tables[node.inputs[slots[0]]]
         if node.op.startswith("Scatter"):
             self._scattered(node, table, hot)
@@ -305,7 +305,7 @@ class _Position:
         data, _, update = node.inputs
         shapes = [self.graph.sizes(name) for name in (data, update)]
         if node.attrs.get("reduction", "none") not in ("none", b"none") or any(s is None or None in s for s in shapes):
-            raise _Unbounded(node)
+            raise Unbounded(node)
         whole, new = (tuple(int(n or 0) for n in s or ()) for s in shapes)
         n = int(np.prod(whole, dtype=np.int64))
         if (n + int(np.prod(new, dtype=np.int64))) * len(table) > _MOST_ELEMENTS:
@@ -315,7 +315,7 @@ class _Position:
         written, taken = maps >= n, np.where(maps >= n, maps - n, -1)
         source = taken.max(0)
         if (written & (taken != source)).any():
-            raise _Unbounded(node)  # which of several rows goes to a place depends on the position
+            raise Unbounded(node)  # which of several rows goes to a place depends on the position
         flat = self.add("Reshape", update, self.constant(np.array([-1])), of=node)
         rows = self.add("Gather", flat, self.constant(np.maximum(source, 0)), of=node, axis=0)
         self.add("Where", hot.mask(written), rows, data, gives=node.outputs[0], of=node)
@@ -408,7 +408,7 @@ def _meets(a: _Line, b: _Line) -> int:
 def _modulo(node: OnnxNode, line: _Line, by: np.ndarray) -> _Round:
     slope, offset, by = (a.reshape(-1) for a in np.broadcast_arrays(line.slope, line.offset, by))
     if not by.all():
-        raise _Unbounded(node)
+        raise Unbounded(node)
     every = lcm(*(abs(int(n)) // gcd(int(a), int(n)) for a, n in zip(slope, by, strict=True)))
     if not node.attrs.get("fmod", 0):
         return _Round(0, every)
