@@ -63,7 +63,7 @@ nitpick_ignore_regex = [
     ("py:class", r"undertow\.(\w+\.)*_\w+\.\w+"),
     (
         "py:class",
-        r"undertow\.(layers\.frames\._Self|weights\.in_memory\.Readable|loading\.ModelProto|states\.Stateful)",
+        r"undertow\.(layers\.(frames|recurrence)\._Self|weights\.in_memory\.Readable|loading\.ModelProto|states\.Stateful)",
     ),
 ]
 

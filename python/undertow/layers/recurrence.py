@@ -21,7 +21,7 @@ from .base import Layer, node_name, numbers
 
 #: below every exponent that a float32 network gives: where the largest one so far begins
 LEAST = -1e30
-Self = TypeVar("Self", bound="Recurrence")
+_Self = TypeVar("_Self", bound="Recurrence")
 
 
 class Making:
@@ -285,8 +285,8 @@ class Recurrence(Layer):
 
     @classmethod
     def from_torch(
-        cls: type[Self], weights: Any, prefix: str = "", *, name: str | None = None, **settings: Any
-    ) -> Self:
+        cls: type[_Self], weights: Any, prefix: str = "", *, name: str | None = None, **settings: Any
+    ) -> _Self:
         """The layer from tensors with the names of its reference package, which the class names.
 
         Args:
